@@ -1,0 +1,1 @@
+"""The API over gold: repository, routes and the dashboard page."""

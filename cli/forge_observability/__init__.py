@@ -1,0 +1,1 @@
+"""forge-observability: writes ObservabilityStacks, reads their status, runs one on this machine."""

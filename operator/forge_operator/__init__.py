@@ -1,0 +1,1 @@
+"""The controller that turns one ObservabilityStack into its children."""

@@ -1,0 +1,1 @@
+"""The loads: Langfuse, GitHub, Jira and Prometheus into bronze, by dlt."""
