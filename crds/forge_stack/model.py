@@ -1,0 +1,543 @@
+"""The ObservabilityStack resource (observability.forge.dev/v1alpha1): the one contract of operator, CLI and local run.
+
+The CRD in crds/ is made from these classes (`forge-crd`), descriptions and defaults included.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+
+from forge_stack.duration import seconds
+from forge_stack.schema import Part, Rule
+from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
+
+GROUP = "observability.forge.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ObservabilityStack"
+PLURAL = "observabilitystacks"
+NAME_LENGTH = 32
+"""A stack's longest name: the names of its children (`<stack>-load-<source>-<minutes>`) must fit into 63 characters."""
+
+SourceType = Literal["langfuse", "github", "jira", "prometheus"]
+SOURCE_TYPES: tuple[SourceType, ...] = ("langfuse", "github", "jira", "prometheus")
+
+Duration = Annotated[str, Field(pattern=r"^([0-9]+[smhd])+$", max_length=16)]
+Text = Annotated[str, Field(min_length=1, max_length=253)]
+Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512)]
+Quantity = Annotated[
+    str | int,
+    Field(union_mode="left_to_right"),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
+        }
+    ),
+]
+
+
+def _known_zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(
+            f"timeZone {name!r} is unknown; use a name of the IANA database, e.g. Europe/Berlin"
+        ) from error
+    return name
+
+
+TimeZone = Annotated[Text, AfterValidator(_known_zone)]
+
+
+class SecretRef(Part):
+    """A Secret in the stack's namespace."""
+
+    name: Text = Field(description="Name of the Secret.")
+
+
+class SecretKeyRef(SecretRef):
+    """A key of a Secret in the stack's namespace."""
+
+    key: Text = Field(default="dsn", description="Key of the Secret whose value is used.")
+
+
+class Resources(Part):
+    """Compute resources of a container, as in a pod."""
+
+    requests: dict[str, Quantity] = Field(default_factory=dict, description="What the scheduler reserves.")
+    limits: dict[str, Quantity] = Field(default_factory=dict, description="What the container may use at most.")
+
+
+class Storage(Part):
+    """The volume of each store replica."""
+
+    size: Quantity = Field(default="10Gi", description="Size of the volume claim.")
+    storage_class_name: Text | None = Field(
+        default=None, description="StorageClass; the cluster's default when absent."
+    )
+
+
+class ManagedStore(Part):
+    """A ClickHouse that the operator runs as a StatefulSet."""
+
+    replicas: int = Field(
+        default=1,
+        ge=1,
+        le=1,
+        description="Number of replicas. One in this version: a replicated store is an external one.",
+    )
+    storage: Storage = Field(default=Storage(), json_schema_extra={"default": {}}, description="The data volume.")
+    resources: Resources = Field(
+        default=Resources(), json_schema_extra={"default": {}}, description="Compute resources of the server."
+    )
+    image: Text | None = Field(
+        default=None,
+        description="Image of the server: ClickHouse's official one (clickhouse/clickhouse-server), or this project's embedded store; "
+        "the operator's default when absent.",
+    )
+
+
+class ExternalStore(Part):
+    """A ClickHouse that somebody else runs."""
+
+    dsn_secret_ref: SecretKeyRef = Field(
+        description="Secret key with http(s)://user:password@host:port of a user that may create databases and tables. "
+        "The optional key `reader-dsn` of the same Secret is what the API uses."
+    )
+
+
+class Store(Part):
+    """Where bronze, silver and gold live: exactly one of managed and external."""
+
+    managed: ManagedStore | None = Field(default=None, description="A ClickHouse run by the operator.")
+    external: ExternalStore | None = Field(default=None, description="A ClickHouse run by somebody else.")
+
+    rules = (
+        Rule(
+            cel="has(self.managed) != has(self.external)",
+            message="store: set exactly one of managed and external; remove the other",
+            check=lambda s: (s.managed is None) != (s.external is None),
+        ),
+    )
+
+
+class Connection(Part):
+    """What all source types share."""
+
+    since: AwareDatetime | None = Field(
+        default=None, description="The first load reaches back to this moment; everything the source has when absent."
+    )
+
+
+class LangfuseSource(Connection):
+    """Traces and observations of a Langfuse project, Cloud or self-hosted."""
+
+    url: Url = Field(default="https://cloud.langfuse.com", description="Base URL of the server.")
+    credentials_secret_ref: SecretRef = Field(description="Secret with the keys `publicKey` and `secretKey`.")
+    environments: list[Text] = Field(
+        default_factory=list, max_length=32, description="Only these Langfuse environments; all when empty."
+    )
+    overlap: Duration = Field(
+        default="24h", description="How far back each load reads again, for rows updated after first sight."
+    )
+    lag: Duration = Field(default="15m", description="How far behind now a load ends: Langfuse ingests with a delay.")
+
+
+class GitHubSource(Connection):
+    """Pull requests of GitHub repositories, github.com or Enterprise."""
+
+    url: Url = Field(
+        default="https://api.github.com",
+        description="Base URL of the REST API; https://HOST/api/v3 on Enterprise Server.",
+    )
+    credentials_secret_ref: SecretRef = Field(description="Secret with the key `token`.")
+    organizations: list[Text] = Field(
+        default_factory=list, max_length=64, description="All repositories of these organisations."
+    )
+    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=140)]] = Field(
+        default_factory=list, max_length=512, description="These repositories, as owner/name."
+    )
+    overlap: Duration = Field(default="10m", description="How far back each load reads again.")
+
+    rules = (
+        Rule(
+            cel="size(self.organizations) + size(self.repositories) > 0",
+            message="github: nothing is selected; name organizations or repositories",
+            check=lambda s: bool(s.organizations or s.repositories),
+        ),
+    )
+
+
+class JiraSource(Connection):
+    """Issues and their changelog of Jira projects, Cloud or Data Center."""
+
+    url: Url = Field(description="Base URL of the site, e.g. https://example.atlassian.net.")
+    credentials_secret_ref: SecretRef = Field(
+        description="Secret with the keys `email` and `token` (Cloud) or `token` alone (Data Center)."
+    )
+    deployment: Literal["Auto", "Cloud", "DataCenter"] = Field(
+        default="Auto", description="Which API the site speaks; Auto asks the site."
+    )
+    projects: list[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]+$", max_length=64)]] = Field(
+        min_length=1, max_length=256, description="Keys of the projects to load."
+    )
+    custom_fields: list[Text] = Field(
+        default_factory=list, max_length=64, description="Ids of custom fields to keep, e.g. customfield_10016."
+    )
+    overlap: Duration = Field(default="1h", description="How far back each load reads again.")
+
+
+class PrometheusQuery(Part):
+    """One PromQL expression whose series are loaded."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = Field(
+        description="Name of the query, part of each series' identity."
+    )
+    expr: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
+        description="PromQL that gives an instant vector, evaluated at each step."
+    )
+
+
+class PrometheusSource(Connection):
+    """Series of a Prometheus, or of what speaks its query API."""
+
+    url: Url = Field(description="Base URL of the server, without /api/v1.")
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None, description="Secret with `token` (bearer), or with `username` and `password` (basic)."
+    )
+    queries: list[PrometheusQuery] = Field(
+        default=[PrometheusQuery(name="forge", expr='{__name__=~"forge_.+"}')],
+        json_schema_extra={
+            "default": [{"name": "forge", "expr": '{__name__=~"forge_.+"}'}],
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
+        min_length=1,
+        max_length=64,
+        description="What to load.",
+    )
+    step: Duration = Field(default="60s", description="Distance of two samples of one series.")
+    overlap: Duration = Field(default="15m", description="How far back each load reads again.")
+    lag: Duration = Field(default="1m", description="How far behind now a load ends.")
+    backfill: Duration = Field(default="7d", description="How far back the first load reaches when `since` is absent.")
+
+
+class Source(Part):
+    """One source: a name and exactly one of langfuse, github, jira, prometheus."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=20)] = Field(
+        description="Unique name; it prefixes the source's bronze tables."
+    )
+    langfuse: LangfuseSource | None = Field(default=None, description="Langfuse: LLM traces.")
+    github: GitHubSource | None = Field(default=None, description="GitHub: pull requests.")
+    jira: JiraSource | None = Field(default=None, description="Jira: issues.")
+    prometheus: PrometheusSource | None = Field(default=None, description="Prometheus: series.")
+    schedule: Annotated[str, Field(max_length=128)] = Field(
+        default="*/15 * * * *", description="When to load: five cron fields."
+    )
+    time_zone: TimeZone = Field(default="Etc/UTC", description="Time zone of the schedule (IANA name).")
+    suspend: bool = Field(default=False, description="No new loads while true; what was loaded stays.")
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"}),
+        json_schema_extra={"default": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}},
+        description="Compute resources of a load.",
+    )
+
+    rules = (
+        Rule(
+            cel="[has(self.langfuse), has(self.github), has(self.jira), has(self.prometheus)].filter(x, x).size() == 1",
+            message="source: set exactly one of langfuse, github, jira and prometheus; give each further one its own entry",
+            check=lambda s: sum(getattr(s, t) is not None for t in SOURCE_TYPES) == 1,
+        ),
+        Rule(
+            cel=f"self.schedule.matches('{CRON_CEL_PATTERN}')",
+            message="schedule: not a cron expression; write five fields, e.g. '*/15 * * * *' for every quarter of an hour",
+            check=lambda s: is_cron(s.schedule),
+        ),
+    )
+
+    @property
+    def type(self) -> SourceType:
+        """Which of the four it is."""
+        return next(t for t in SOURCE_TYPES if getattr(self, t) is not None)
+
+    @property
+    def connection(self) -> LangfuseSource | GitHubSource | JiraSource | PrometheusSource:
+        """The part that is set."""
+        found = self.langfuse or self.github or self.jira or self.prometheus
+        assert found is not None, "the rules leave exactly one"  # noqa: S101
+        return found
+
+    @property
+    def secret_name(self) -> str | None:
+        """The Secret that holds its credentials."""
+        ref = self.connection.credentials_secret_ref
+        return ref.name if ref else None
+
+
+class Variables(Part):
+    """What the organisation calls things; handed to dbt."""
+
+    ticket_key_pattern: Annotated[str, Field(max_length=256)] = Field(
+        default="[A-Z][A-Z0-9]+-[0-9]+", description="RE2 pattern of a ticket key in titles, branches and trace names."
+    )
+    deployment_environment_pattern: Annotated[str, Field(max_length=256)] = Field(
+        default="(?i)^prod", description="RE2 pattern of the environments that count as production."
+    )
+
+
+class Transform(Part):
+    """The dbt run after loads."""
+
+    settle_time: Duration = Field(default="30s", description="A transform waits until no load finished for this long.")
+    longest_wait: Duration = Field(default="10m", description="But no finished load waits longer than this.")
+    variables: Variables = Field(
+        default=Variables(), json_schema_extra={"default": {}}, description="Names and patterns."
+    )
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "200m", "memory": "512Mi"}, limits={"memory": "2Gi"}),
+        json_schema_extra={"default": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}},
+        description="Compute resources of a transform.",
+    )
+
+    rules = (
+        Rule(
+            cel="duration(self.settleTime.replace('d', 'h')) <= duration(self.longestWait.replace('d', 'h'))"
+            " || self.settleTime.contains('d') || self.longestWait.contains('d')",
+            message="transform: settleTime is longer than longestWait; raise longestWait or lower settleTime",
+            check=lambda s: seconds(s.settle_time) <= seconds(s.longest_wait) or "d" in s.settle_time + s.longest_wait,
+        ),
+    )
+
+
+class Ingress(Part):
+    """How the API is reached from outside the cluster."""
+
+    host: Text = Field(description="Host name.")
+    class_name: Text | None = Field(default=None, description="IngressClass; the cluster's default when absent.")
+    tls_secret_name: Text | None = Field(default=None, description="Secret with the certificate; no TLS when absent.")
+    annotations: dict[str, str] = Field(default_factory=dict, description="Annotations of the Ingress.")
+
+
+class Auth(Part):
+    """Who may ask the API."""
+
+    mode: Literal["Token", "None"] = Field(
+        default="Token", description="Token: a bearer token is asked for. None: everybody who reaches the Service."
+    )
+    token_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with the key `token`, one token a line; the operator makes `<stack>-api-token` when absent.",
+    )
+
+
+class Api(Part):
+    """The API over gold."""
+
+    replicas: int = Field(default=1, ge=0, le=32, description="Number of pods.")
+    resources: Resources = Field(
+        default=Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "512Mi"}),
+        json_schema_extra={"default": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}},
+        description="Compute resources of a pod.",
+    )
+    ingress: Ingress | None = Field(default=None, description="An Ingress; none when absent.")
+    auth: Auth = Field(default=Auth(), json_schema_extra={"default": {}}, description="Authentication.")
+
+
+class Monitoring(Part):
+    """Objects for the Prometheus operator."""
+
+    service_monitor: bool = Field(
+        default=False, description="Make a ServiceMonitor for the API (needs the CRDs of the Prometheus operator)."
+    )
+    labels: dict[str, str] = Field(default_factory=dict, description="Labels by which your Prometheus selects it.")
+
+
+class NetworkPolicy(Part):
+    """Who may talk to whom."""
+
+    enabled: bool = Field(
+        default=True,
+        description="Only the stack's own pods and the operator reach the store; loads accept no connection.",
+    )
+
+
+class Retention(Part):
+    """How long rows are kept, by the time of the event; for ever when absent."""
+
+    bronze: Annotated[int, Field(ge=1, le=36500)] | None = Field(default=None, description="Days in bronze.")
+
+
+class StackSpec(Part):
+    """What is wanted."""
+
+    suspend: bool = Field(default=False, description="No new loads and transforms while true; store and API stay.")
+    store: Store = Field(
+        default=Store(managed=ManagedStore()),
+        json_schema_extra={"default": {"managed": {}}},
+        description="Where the data lives.",
+    )
+    sources: list[Source] = Field(
+        min_length=1,
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        description="What is loaded.",
+    )
+    transform: Transform = Field(
+        default=Transform(), json_schema_extra={"default": {}}, description="The dbt run after loads."
+    )
+    api: Api = Field(default=Api(), json_schema_extra={"default": {}}, description="The API over gold.")
+    monitoring: Monitoring = Field(
+        default=Monitoring(), json_schema_extra={"default": {}}, description="Objects for the Prometheus operator."
+    )
+    network_policy: NetworkPolicy = Field(
+        default=NetworkPolicy(), json_schema_extra={"default": {}}, description="Who may talk to whom."
+    )
+    retention: Retention = Field(
+        default=Retention(), json_schema_extra={"default": {}}, description="How long rows are kept."
+    )
+    deletion_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain",
+        description="What happens to the store's volumes when the stack is deleted: Retain keeps them, Delete removes them.",
+    )
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [source.name for source in self.sources]
+        for name in names:
+            if names.count(name) > 1:
+                # The API server says the same through the list's map key.
+                raise ValueError(f"sources: Duplicate value {name!r}; give each source its own name")
+        return self
+
+
+class Condition(BaseModel):
+    """A condition by the Kubernetes API conventions (metav1.Condition)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    type: str = Field(description="Name of the condition.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    reason: str = Field(description="Why, for machines.")
+    message: str = Field(default="", description="Why, for people.")
+    observed_generation: int = Field(default=0, description="The generation of the spec that this speaks of.")
+    last_transition_time: datetime = Field(description="When the status last changed.")
+
+
+class StatusPart(BaseModel):
+    """A part of the status; fields of a newer version are ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class SourceStatus(StatusPart):
+    """What is known of one source."""
+
+    name: str = Field(description="Name of the source.")
+    type: str = Field(default="", description="langfuse, github, jira or prometheus.")
+    state: Literal["Pending", "Loading", "Healthy", "Failing", "Suspended"] = Field(
+        default="Pending", description="Where it stands."
+    )
+    message: str = Field(default="", description="Why it fails, or what was warned of.")
+    reason: str = Field(default="", description="Why, for machines.")
+    last_load_time: datetime | None = Field(default=None, description="When the last load ended.")
+    last_success_time: datetime | None = Field(default=None, description="When the last successful load ended.")
+    rows: dict[str, int] = Field(default_factory=dict, description="Rows written by the last successful load, a table.")
+    requests: int = Field(default=0, description="Requests of the last successful load.")
+    cursor: str | None = Field(default=None, description="How far the source is covered.")
+    newest_event_at: datetime | None = Field(default=None, description="The newest event seen.")
+    duration_seconds: float = Field(default=0.0, description="How long the last load took.")
+
+
+class TransformStatus(StatusPart):
+    """The committed position of the transforms."""
+
+    sequence: int = Field(default=0, description="Number of the last transform that ended.")
+    consumed: list[str] = Field(
+        default_factory=list, description="Loads that a successful transform covered and whose evidence still exists."
+    )
+    failures: int = Field(default=0, description="Transforms that failed since the last success.")
+    last_start_time: datetime | None = Field(default=None, description="When the last transform started.")
+    last_end_time: datetime | None = Field(default=None, description="When the last transform ended.")
+    last_success_time: datetime | None = Field(default=None, description="When the last successful transform ended.")
+    covered: dict[str, datetime] = Field(
+        default_factory=dict, description="Per source, the newest end of a load that a successful transform covered."
+    )
+    rows: dict[str, int] = Field(default_factory=dict, description="Rows of the gold tables.")
+    models: str = Field(default="", description="Models of the last transform, e.g. 12 ok, 0 failed.")
+    tests: str = Field(default="", description="Tests of the last transform.")
+    message: str = Field(default="", description="Why the last transform failed.")
+    duration_seconds: float = Field(default=0.0, description="How long the last transform took.")
+
+
+class StackStatus(StatusPart):
+    """What is."""
+
+    observed_generation: int = Field(default=0, description="The generation of the spec that the status speaks of.")
+    conditions: list[Condition] = Field(
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+        description="Ready, SpecAccepted, StoreReady, SourcesHealthy, Transformed, APIReady.",
+    )
+    sources: list[SourceStatus] = Field(
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+        description="Each source.",
+    )
+    healthy_sources: str = Field(default="", description="How many sources are healthy, e.g. 3/4.")
+    last_load_time: datetime | None = Field(default=None, description="When the last load ended.")
+    last_transform_time: datetime | None = Field(default=None, description="When the last successful transform ended.")
+    transform: TransformStatus = Field(default=TransformStatus(), description="The transforms.")
+    api_url: str = Field(default="", description="Where the API answers, inside the cluster.")
+
+
+class Metadata(BaseModel):
+    """The parts of the object's metadata that are used here."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=NAME_LENGTH)]
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 0
+    annotations: dict[str, str] = Field(default_factory=dict)
+    labels: dict[str, str] = Field(default_factory=dict)
+    deletion_timestamp: datetime | None = None
+    resource_version: str = ""
+
+
+class ObservabilityStack(BaseModel):
+    """One stack: sources in, gold tables and an API out."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+    api_version: Literal["observability.forge.dev/v1alpha1"] = "observability.forge.dev/v1alpha1"
+    kind: Literal["ObservabilityStack"] = "ObservabilityStack"
+    metadata: Metadata
+    spec: StackSpec
+    status: StackStatus = StackStatus()
+
+    @classmethod
+    def parse(cls, manifest: dict[str, Any]) -> ObservabilityStack:
+        """Read a manifest. Raises pydantic's ValidationError; `explain` makes its lines for people."""
+        return cls.model_validate(manifest)
+
+
+def explain(error: Any) -> list[str]:
+    """The lines of a ValidationError for people: the field's path as in YAML, and what is wrong."""
+    lines = []
+    for item in error.errors():
+        path = re.sub(r"\.(\d+)", r"[\1]", ".".join(to_camel(p) if isinstance(p, str) else str(p) for p in item["loc"]))
+        message = item["msg"].removeprefix("Value error, ")
+        if item["type"] == "extra_forbidden":
+            message = "unknown field; check its spelling and its place"
+        lines.append(f"{path}: {message}" if path else message)
+    return lines
