@@ -14,8 +14,8 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from forge_stack.duration import seconds
-from forge_stack.schema import Part, Rule
 from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
+from forge_stack.schema import Part, Rule
 
 GROUP = "observability.forge.dev"
 VERSION = "v1alpha1"
@@ -100,8 +100,8 @@ class ManagedStore(Part):
     )
     image: Text | None = Field(
         default=None,
-        description="Image of the server: ClickHouse's official one (clickhouse/clickhouse-server), or this project's embedded store; "
-        "the operator's default when absent.",
+        description="Image of the server: ClickHouse's official one (clickhouse/clickhouse-server), or this project's "
+        "embedded store; the operator's default when absent.",
     )
 
 
@@ -254,12 +254,13 @@ class Source(Part):
     rules = (
         Rule(
             cel="[has(self.langfuse), has(self.github), has(self.jira), has(self.prometheus)].filter(x, x).size() == 1",
-            message="source: set exactly one of langfuse, github, jira and prometheus; give each further one its own entry",
+            message="source: set exactly one of langfuse, github, jira and prometheus; "
+            "give each further one its own entry",
             check=lambda s: sum(getattr(s, t) is not None for t in SOURCE_TYPES) == 1,
         ),
         Rule(
             cel=f"self.schedule.matches('{CRON_CEL_PATTERN}')",
-            message="schedule: not a cron expression; write five fields, e.g. '*/15 * * * *' for every quarter of an hour",
+            message="schedule: not a cron expression; write five fields, e.g. '*/15 * * * *' for each quarter hour",
             check=lambda s: is_cron(s.schedule),
         ),
     )
@@ -335,7 +336,7 @@ class Auth(Part):
     )
     token_secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret with the key `token`, one token a line; the operator makes `<stack>-api-token` when absent.",
+        description="Secret with the key `token`, one token a line; the operator makes `STACK-api-token` when absent.",
     )
 
 
@@ -406,7 +407,7 @@ class StackSpec(Part):
     )
     deletion_policy: Literal["Retain", "Delete"] = Field(
         default="Retain",
-        description="What happens to the store's volumes when the stack is deleted: Retain keeps them, Delete removes them.",
+        description="What becomes of the store's volumes when the stack is deleted: Retain keeps, Delete removes them.",
     )
 
     @model_validator(mode="after")

@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from croniter import croniter
+from croniter import croniter  # type: ignore[import-untyped]
 
 
 def _field(value: str) -> str:
@@ -15,8 +15,13 @@ def _field(value: str) -> str:
     return rf"{item}(,{item})*"
 
 
-_MONTHS = "[jJ][aA][nN]|[fF][eE][bB]|[mM][aA][rR]|[aA][pP][rR]|[mM][aA][yY]|[jJ][uU][nN]|[jJ][uU][lL]|[aA][uU][gG]|[sS][eE][pP]|[oO][cC][tT]|[nN][oO][vV]|[dD][eE][cC]"
-_DAYS = "[sS][uU][nN]|[mM][oO][nN]|[tT][uU][eE]|[wW][eE][dD]|[tT][hH][uU]|[fF][rR][iI]|[sS][aA][tT]"
+def _names(names: str) -> str:
+    """Names in any case, without the inline flags that CEL patterns built from parts cannot carry."""
+    return "|".join("".join(f"[{c}{c.upper()}]" for c in name) for name in names.split())
+
+
+_MONTHS = _names("jan feb mar apr may jun jul aug sep oct nov dec")
+_DAYS = _names("sun mon tue wed thu fri sat")
 
 CRON_CEL_PATTERN = " +".join(
     [
@@ -27,7 +32,7 @@ CRON_CEL_PATTERN = " +".join(
         _field(f"[0-6]|{_DAYS}") + "$",
     ]
 )
-"""RE2 and Python alike; what the CronJob controller's parser (robfig/cron, standard fields) accepts, less its @-words."""
+"""RE2 and Python alike: what the CronJob controller's parser (robfig/cron, standard fields) accepts, less @-words."""
 
 
 def is_cron(text: str) -> bool:

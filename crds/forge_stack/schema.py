@@ -16,8 +16,8 @@ from pydantic_core import CoreSchema
 class Rule:
     """One validation rule of an object.
 
-    `cel` is what the API server evaluates (https://kubernetes.io/docs/reference/using-api/cel/), `check` its twin for the CLI, the local
-    run and the operator; both refuse with `message`, which names the field and the remedy.
+    `cel` is what the API server evaluates (https://kubernetes.io/docs/reference/using-api/cel/), `check` its twin for
+    the CLI, the local run and the operator; both refuse with `message`, which names the field and the remedy.
     """
 
     cel: str

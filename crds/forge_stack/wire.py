@@ -1,4 +1,4 @@
-"""What passes between a runtime (operator, local run) and the programs that it starts: environment names, requests, summaries.
+"""What passes between a runtime (operator, local run) and the programs it starts: environment, requests, summaries.
 
 docs/architecture.md is the prose of this module.
 """
@@ -47,20 +47,20 @@ Reason = Literal[
 
 
 class Wire(BaseModel):
-    """Camel case outside, snake case inside; a field that a newer writer adds is ignored, so that versions can differ by one."""
+    """Camel case outside, snake case inside; fields of a newer writer are ignored, so that versions may differ."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 class Problem(Wire):
-    """Why a program failed: a reason for machines, a message for people (field or source, what was found, what to do)."""
+    """Why a program failed: a reason for machines, a message for people (which field or source, what to do)."""
 
     reason: Reason
     message: str
 
 
 class LoadSummary(Wire):
-    """What one load did. `rows` counts rows written a table, `cursor` is how far the source is covered, times are UTC."""
+    """What one load did. `rows` counts rows written a table, `cursor` is how far the source is covered (UTC)."""
 
     kind: Literal["load"] = "load"
     source: str
@@ -133,7 +133,7 @@ def bronze_prefix(source_name: str) -> str:
 
 
 def encode_summary(summary: Summary) -> str:
-    """The summary as one JSON object that fits a termination message; long lists and texts are cut, never the outcome."""
+    """The summary as one JSON object that fits a termination message; lists and texts are cut, never the outcome."""
     lists = {"load": "warnings", "transform": "failures"}[summary.kind]
     text = 400
     data = summary.model_dump(mode="json", by_alias=True)
