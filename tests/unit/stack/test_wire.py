@@ -1,0 +1,73 @@
+"""Summaries always fit, DSNs never leak."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from forge_stack.wire import (
+    TERMINATION_MESSAGE_BYTES,
+    LoadSummary,
+    NodeFailure,
+    Problem,
+    StoreDsn,
+    TransformSummary,
+    bronze_prefix,
+    decode_summary,
+    encode_summary,
+    write_summary,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(
+    warnings=st.lists(st.text(max_size=3000), max_size=40),
+    message=st.text(max_size=9000),
+    rows=st.dictionaries(st.text(min_size=1, max_size=60), st.integers(0, 10**12), max_size=200),
+)
+def test_any_load_summary_fits_the_termination_message(warnings: list[str], message: str, rows: dict[str, int]) -> None:
+    summary = LoadSummary(
+        source="s", outcome="failed", rows=rows, warnings=warnings, error=Problem(reason="Internal", message=message)
+    )
+    encoded = encode_summary(summary)
+    assert len(encoded.encode()) <= TERMINATION_MESSAGE_BYTES
+    again = decode_summary(encoded)
+    assert isinstance(again, LoadSummary)
+    assert again.outcome == "failed"
+    assert again.error is not None
+
+
+def test_small_summaries_come_back_whole(tmp_path: Path) -> None:
+    summary = TransformSummary(
+        outcome="failed", failures=[NodeFailure(node="model.a", message="no")], rows={"gold.tickets": 3}
+    )
+    write_summary(summary, tmp_path / "log")
+    assert decode_summary((tmp_path / "log").read_text()) == summary
+
+
+def test_what_is_no_summary_is_none() -> None:
+    assert decode_summary("Traceback ...") is None
+    assert decode_summary("") is None
+
+
+@pytest.mark.parametrize("scheme", ["http", "clickhouse", "clickhousedb", "clickhouse+http"])
+def test_dsn_schemes(scheme: str) -> None:
+    dsn = StoreDsn.parse(f"{scheme}://us%40er:p%2Fw@store:9123\n")
+    assert (dsn.host, dsn.port, dsn.user, dsn.password, dsn.secure) == ("store", 9123, "us@er", "p/w", False)
+    assert StoreDsn.parse(dsn.url) == dsn
+
+
+@pytest.mark.parametrize("bad", ["", "store:8123", "ftp://u:hunter2@h", "http://u:hunter2@h:port", "http://"])
+def test_a_bad_dsn_is_told_without_repeating_it(bad: str) -> None:
+    with pytest.raises(ValueError, match="store DSN") as caught:
+        StoreDsn.parse(bad)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_is_not_in_the_repr() -> None:
+    assert "secret" not in repr(StoreDsn.parse("https://u:secret@h"))
+
+
+def test_prefix() -> None:
+    assert bronze_prefix("github-acme") == "github_acme"
