@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from forge_stack.duration import seconds
 from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
 from forge_stack.schema import Part, Rule
+from forge_stack.wire import TransformSummary
 
 GROUP = "observability.forge.dev"
 VERSION = "v1alpha1"
@@ -477,6 +478,22 @@ class TransformStatus(StatusPart):
     tests: str = Field(default="", description="Tests of the last transform.")
     message: str = Field(default="", description="Why the last transform failed.")
     duration_seconds: float = Field(default=0.0, description="How long the last transform took.")
+
+    def with_summary(self, summary: TransformSummary | None, *, failure: str) -> TransformStatus:
+        """Add what the transform told of itself; `failure` is said when it failed without a word."""
+        change: dict[str, Any] = {"message": ""}
+        if summary is not None:
+            change |= {
+                "models": f"{summary.models.ok} ok, {summary.models.failed} failed, {summary.models.skipped} skipped",
+                "tests": f"{summary.tests.ok} ok, {summary.tests.failed} failed",
+                "rows": summary.rows or self.rows,
+                "duration_seconds": summary.duration_seconds,
+            }
+        if self.failures:
+            told = [summary.error.message] if summary and summary.error else []
+            told += [f"{f.node}: {f.message}" for f in summary.failures] if summary else []
+            change["message"] = "; ".join(told)[:1024] or failure
+        return self.model_copy(update=change)
 
 
 class StackStatus(StatusPart):

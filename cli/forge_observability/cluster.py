@@ -1,0 +1,101 @@
+"""A cluster's stacks: server-side apply and read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from forge_stack.model import API_VERSION, KIND, PLURAL, ObservabilityStack
+
+from forge_observability.stackfile import StackFile
+
+FIELD_MANAGER = "forge-observability-cli"
+
+
+class ClusterError(Exception):
+    """The cluster refused or does not answer; the message says what to do."""
+
+
+def _client(namespace: str | None) -> tuple[Any, str]:
+    # Imported here: the client's import costs half a second that `init` and `up` need not pay.
+    from kubernetes import config, dynamic
+    from kubernetes.client import ApiClient
+
+    try:
+        config.load_config()  # type: ignore[no-untyped-call]
+        client = dynamic.DynamicClient(ApiClient())  # type: ignore[no-untyped-call]
+    except config.ConfigException as error:
+        raise ClusterError(f"no cluster is configured: {error}; set KUBECONFIG") from error
+    except Exception as error:
+        raise ClusterError(f"the cluster does not answer: {error}") from error
+    return client, namespace or _context_namespace() or "default"
+
+
+def _context_namespace() -> str | None:
+    from kubernetes import config
+
+    try:
+        _, current = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+    except config.ConfigException:
+        return None
+    found = current["context"].get("namespace")
+    return str(found) if found else None
+
+
+def _resource(client: Any, api_version: str, kind: str) -> Any:
+    from kubernetes.dynamic.exceptions import ResourceNotFoundError
+
+    try:
+        return client.resources.get(api_version=api_version, kind=kind)
+    except ResourceNotFoundError as error:
+        raise ClusterError(f"the cluster knows no {kind}; install the Helm chart forge-observability first") from error
+
+
+def _message(error: Any) -> str:
+    """What the API server said, without the envelope."""
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"{error.status} {error.reason}"
+
+
+def apply(file: StackFile, *, namespace: str | None, dry_run: bool) -> Iterator[str]:
+    """Apply the file's Secrets and its stack; gives a line for each. Raises ClusterError."""
+    from kubernetes.dynamic.exceptions import DynamicApiError
+
+    client, default = _client(namespace)
+    resource = _resource(client, API_VERSION, KIND)
+    secrets = _resource(client, "v1", "Secret")
+    pairs = [*((secrets, m) for m in file.secret_manifests), (resource, file.manifest)]
+    for kind, manifest in pairs:
+        target = namespace or manifest["metadata"].get("namespace") or default
+        body = manifest | {"metadata": manifest["metadata"] | {"namespace": target}}
+        name = f"{manifest['kind'].lower()}/{manifest['metadata']['name']}"
+        query = {"field_manager": FIELD_MANAGER, "query_params": [("fieldValidation", "Strict")]}
+        if dry_run:
+            query["dry_run"] = "All"
+        try:
+            kind.server_side_apply(body=body, namespace=target, force_conflicts=True, **query)
+        except DynamicApiError as error:
+            raise ClusterError(f"{name} is refused: {_message(error)}") from error
+        yield f"{name} {'would be applied' if dry_run else 'applied'} in {target}"
+
+
+def read(name: str | None, *, namespace: str | None) -> list[ObservabilityStack]:
+    """The stacks of the namespace, or the one of that name. Raises ClusterError."""
+    from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
+
+    client, default = _client(namespace)
+    resource = _resource(client, API_VERSION, KIND)
+    target = namespace or default
+    try:
+        if name is None:
+            items = resource.get(namespace=target).to_dict()["items"]
+        else:
+            items = [resource.get(name=name, namespace=target).to_dict()]
+    except NotFoundError as error:
+        raise ClusterError(f"no {PLURAL}/{name} in namespace {target}") from error
+    except DynamicApiError as error:
+        raise ClusterError(_message(error)) from error
+    return [ObservabilityStack.parse(item) for item in items]

@@ -1,0 +1,1 @@
+"""One stack on this machine: child processes in place of Jobs."""

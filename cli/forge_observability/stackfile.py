@@ -1,0 +1,71 @@
+"""A stack file: YAML documents, one ObservabilityStack and the Secrets that it names."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from forge_stack.model import API_VERSION, KIND, ObservabilityStack, explain
+from pydantic import ValidationError
+
+
+class StackFileError(Exception):
+    """The file cannot be used; the message says which document and field, and what to do."""
+
+
+@dataclass(frozen=True)
+class StackFile:
+    """One stack, its raw manifest, and the Secrets written beside it (name to key to value)."""
+
+    path: Path
+    stack: ObservabilityStack
+    manifest: dict[str, Any]
+    secrets: dict[str, dict[str, str]] = field(default_factory=dict, repr=False)
+    secret_manifests: list[dict[str, Any]] = field(default_factory=list, repr=False)
+
+    @classmethod
+    def read(cls, path: Path) -> StackFile:
+        """Read and check a file. Raises StackFileError."""
+        try:
+            documents = [d for d in yaml.safe_load_all(path.read_text(encoding="utf-8")) if d]
+        except OSError as error:
+            raise StackFileError(f"{path}: {error.strerror}") from error
+        except yaml.YAMLError as error:
+            raise StackFileError(f"{path} is not YAML: {error}") from error
+        kinds = [d.get("kind") if isinstance(d, dict) else type(d).__name__ for d in documents]
+        stacks = [d for d, kind in zip(documents, kinds, strict=True) if kind == KIND]
+        if len(stacks) != 1:
+            raise StackFileError(f"{path} holds {len(stacks)} documents of kind {KIND}; it must hold one")
+        unknown = sorted({str(kind) for kind in kinds} - {KIND, "Secret"})
+        if unknown:
+            raise StackFileError(
+                f"{path} holds documents of kind {', '.join(unknown)}; only {KIND} and Secret belong here"
+            )
+        if stacks[0].get("apiVersion") != API_VERSION:
+            raise StackFileError(f"{path}: apiVersion is {stacks[0].get('apiVersion')!r}; write {API_VERSION}")
+        try:
+            stack = ObservabilityStack.parse(stacks[0])
+        except ValidationError as error:
+            raise StackFileError("\n  ".join([f"{path}: the stack is refused:", *explain(error)])) from error
+        secret_manifests = [d for d in documents if d["kind"] == "Secret"]
+        return cls(
+            path,
+            stack,
+            stacks[0],
+            {s["metadata"]["name"]: _values(path, s) for s in secret_manifests},
+            secret_manifests,
+        )
+
+
+def _values(path: Path, secret: dict[str, Any]) -> dict[str, str]:
+    """A Secret's values; stringData wins over data, as in the API."""
+    name = secret["metadata"]["name"]
+    try:
+        values = {k: base64.b64decode(v, validate=True).decode() for k, v in (secret.get("data") or {}).items()}
+    except (binascii.Error, UnicodeDecodeError, TypeError) as error:
+        raise StackFileError(f"{path}: Secret {name}: a value under data is not base64; use stringData") from error
+    return values | {k: str(v) for k, v in (secret.get("stringData") or {}).items()}
