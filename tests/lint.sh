@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Every linter of the project, one line each; all of them run, and any that fails fails the whole.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+export FORGE_CACHE_DIR="${FORGE_CACHE_DIR:-$HOME/.cache/forge-observability}"
+failed=()
+step() { # NAME COMMAND...
+    local name=$1 log
+    shift
+    log=$(mktemp)
+    local began=$SECONDS
+    if "$@" >"$log" 2>&1; then
+        printf 'ok      %-14s %3d s\n' "$name" $((SECONDS - began))
+    else
+        printf 'FAILED  %-14s %3d s\n' "$name" $((SECONDS - began))
+        sed 's/^/        /' "$log"
+        failed+=("$name")
+    fi
+    rm -f "$log"
+}
+
+chart=charts/forge-observability
+tools=$(python3 tests/cluster/cluster.py tools helm kubeconform kube-linter | tail -n 1)
+rendered=$(mktemp -d)
+trap 'rm -rf "$rendered"' EXIT
+
+crd_is_current() { .venv/bin/forge-crd | diff - crds/observabilitystacks.yaml; }
+types() { .venv/bin/mypy api/forge_api cli/forge_observability crds/forge_stack dbt/forge_transform demo/forge_demo \
+    operator/forge_operator pipelines/forge_pipelines store/forge_store; }
+render() { "$tools/helm" template forge "$chart" --namespace forge-observability >"$rendered/chart.yaml"; }
+
+kubeconform() {
+    local schemas
+    schemas=$(python3 tests/kubernetes_schemas.py "$FORGE_CACHE_DIR/schemas-1.34.4")
+    "$tools/kubeconform" -strict -summary -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" \
+        -skip CustomResourceDefinition "$rendered/chart.yaml"
+}
+
+step ruff .venv/bin/ruff check .
+step format .venv/bin/ruff format --check .
+step mypy types
+step imports .venv/bin/lint-imports
+step sqlfluff .venv/bin/sqlfluff lint --config dbt/.sqlfluff dbt/models dbt/tests
+step crd crd_is_current
+step helm-lint "$tools/helm" lint --strict "$chart"
+step helm-render render
+step kubeconform kubeconform
+step kube-linter "$tools/kube-linter" lint --config "$chart/.kube-linter.yaml" "$rendered/chart.yaml"
+
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "failed: ${failed[*]}"
+    exit 1
+fi
