@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from forge_stack.model import SourceType
 from rich.console import Console
 
 from forge_observability import cluster, template, view
@@ -17,6 +17,16 @@ from forge_observability.stackfile import StackFile, StackFileError
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
+
+
+class SourceChoice(StrEnum):
+    """The source types, as Typer wants a choice."""
+
+    langfuse = "langfuse"
+    github = "github"
+    jira = "jira"
+    prometheus = "prometheus"
+
 
 File = Annotated[
     Path, typer.Option("--file", "-f", help="The stack file: one ObservabilityStack, and its Secrets if you like.")
@@ -29,14 +39,14 @@ Namespace = Annotated[
 @app.command()
 def init(
     name: Annotated[str, typer.Argument(help="Name of the stack.")] = "forge",
-    source: Annotated[list[SourceType] | None, typer.Option(help="Sources to write; all four when absent.")] = None,
+    source: Annotated[list[SourceChoice] | None, typer.Option(help="Sources to write; all four when absent.")] = None,
     file: Annotated[Path, typer.Option("--file", "-f", help="Where to write it.")] = Path("stack.yaml"),
     force: Annotated[bool, typer.Option(help="Overwrite the file.")] = False,
 ) -> None:
     """Write a stack file to start from."""
     if file.exists() and not force:
         _fail(f"{file} exists; pass --force to overwrite it, or --file to write another")
-    file.write_text(template.render(name, source or list(template.SOURCES)), encoding="utf-8")
+    file.write_text(template.render(name, [s.value for s in source or SourceChoice]), encoding="utf-8")
     out.print(f"wrote {file}. Fill in the addresses and the Secrets, then:")
     out.print(f"  forge-observability up -f {file}       on this machine")
     out.print(f"  forge-observability apply -f {file}    in a cluster")
