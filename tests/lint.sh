@@ -24,7 +24,6 @@ tools=$(python3 tests/cluster/cluster.py tools helm kubeconform kube-linter | ta
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 
-crd_is_current() { .venv/bin/forge-crd | diff - crds/observabilitystacks.yaml; }
 types() { .venv/bin/mypy api/forge_api cli/forge_observability crds/forge_stack dbt/forge_transform demo/forge_demo \
     operator/forge_operator pipelines/forge_pipelines store/forge_store; }
 render() { "$tools/helm" template forge "$chart" --namespace forge-observability >"$rendered/chart.yaml"; }
@@ -41,7 +40,7 @@ step format .venv/bin/ruff format --check .
 step mypy types
 step imports .venv/bin/lint-imports
 step sqlfluff .venv/bin/sqlfluff lint --config dbt/.sqlfluff dbt/models dbt/tests
-step crd crd_is_current
+step generated .venv/bin/forge-crd --check
 step helm-lint "$tools/helm" lint --strict "$chart"
 step helm-render render
 step kubeconform kubeconform

@@ -1,9 +1,7 @@
-"""Make the CustomResourceDefinition from the model: `forge-crd` writes it, a test proves that the file is current."""
+"""The CustomResourceDefinition, made from the model."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -139,11 +137,3 @@ def render() -> str:
     return head + yaml.dump(
         custom_resource_definition(), Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True
     )
-
-
-def main() -> None:
-    """Write the CRD to the given file, or to standard output."""
-    if len(sys.argv) > 1:
-        Path(sys.argv[1]).write_text(render(), encoding="utf-8")
-    else:
-        sys.stdout.write(render())

@@ -115,12 +115,16 @@ class TransformSource(Wire):
 
 
 class TransformRequest(Wire):
-    """What a transform is asked to do: `loaded` names the sources whose loads it must cover."""
+    """What a transform is asked to do: `loaded` names the sources whose loads it must cover.
+
+    After it succeeded, bronze rows of events older than `bronze_retention_days` go.
+    """
 
     sources: list[TransformSource]
     loaded: list[str] = Field(default_factory=list)
     full_refresh: bool = False
     variables: dict[str, str] = Field(default_factory=dict)
+    bronze_retention_days: int | None = None
 
 
 Summary = LoadSummary | TransformSummary

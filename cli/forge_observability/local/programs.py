@@ -47,6 +47,7 @@ def transform_request(
         loaded=list(loaded),
         full_refresh=full_refresh,
         variables=stack.spec.transform.variables.model_dump(),
+        bronze_retention_days=stack.spec.retention.bronze,
     )
 
 

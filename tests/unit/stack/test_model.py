@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
-from forge_stack.crd import custom_resource_definition, render
+from forge_stack.crd import custom_resource_definition
 from forge_stack.duration import seconds
+from forge_stack.generate import FILES
 from forge_stack.model import ObservabilityStack, explain
 from forge_stack.schedule import is_cron
 from pydantic import ValidationError
 
-CRD_FILE = Path(__file__).parents[3] / "crds" / "observabilitystacks.yaml"
+ROOT = Path(__file__).parents[3]
 
 
 def manifest(**spec: Any) -> dict[str, Any]:
@@ -26,8 +27,9 @@ def manifest(**spec: Any) -> dict[str, Any]:
     }
 
 
-def test_the_crd_file_is_current() -> None:
-    assert CRD_FILE.read_text() == render(), "run `make generate`"
+@pytest.mark.parametrize("name", FILES)
+def test_generated_files_are_current(name: str) -> None:
+    assert (ROOT / name).read_text() == FILES[name](), "run `make generate`"
 
 
 def test_the_smallest_stack_is_whole() -> None:
