@@ -1,0 +1,55 @@
+"""The application: which routes there are, who may ask, and how errors look."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+
+from fastapi import Depends, FastAPI
+from fastapi_offline import FastAPIOffline
+
+from forge_api import problems
+from forge_api.auth import Tokens, guard
+from forge_api.repository import Gold, Store
+from forge_api.routes import health, page, platform, summary, tickets
+
+DESCRIPTION = """
+Questions to the gold tables of one observability stack: tickets with their flow and the cost of agents, the platform
+by the hour, and how far each source has come.
+
+* Times are RFC 3339 in UTC, durations are seconds.
+* Money is US dollars as a string of digits, exact to 12 decimals.
+* Null means: not happened, or the source that would tell never loaded. A count is 0 when its source loaded and
+  found none.
+* Lists come in pages: follow `next` until it is null. A token holds only for the filters and the order it came from.
+* Every answer of `/api/v1` carries an `ETag`; send it back as `If-None-Match` and get 304 while nothing changed.
+* Every error is `application/problem+json` (RFC 9457).
+* Paths under `/api/v1` keep their meaning: fields may be added, none is renamed or taken away.
+"""
+
+
+def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_name: str = "") -> FastAPI:
+    """The API over the store that `read_dsn` names (asked before each query); without `tokens` anybody may ask."""
+    store = Store(read_dsn)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        store.close()
+
+    app = FastAPIOffline(
+        title="Forge Observability",
+        description=DESCRIPTION,
+        version=version("forge-api"),
+        redoc_url=None,
+        static_url="/docs/files",
+        lifespan=lifespan,
+    )
+    app.state.gold = Gold(store)
+    problems.install(app)
+    app.include_router(health.router)
+    for module in (tickets, summary, platform):
+        app.include_router(module.router, prefix="/api/v1", dependencies=[Depends(guard(tokens))])
+    page.install(app, stack_name)
+    return app

@@ -1,0 +1,257 @@
+"""Three stores with the same gold rows: ClickHouse's interface through two dialects, and PostgreSQL.
+
+The rows are made here, in Python, so that each test can compute its own expectation from them.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+from forge_api.repository import Gold, Store
+from forge_api.tables import metadata
+from sqlalchemy import create_engine, make_url, text
+
+Row = dict[str, Any]
+BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
+
+# The contract of docs/architecture.md, section Gold, in ClickHouse's own types.
+CLICKHOUSE_TABLES = {
+    "tickets": """ticket_key String, project_key Nullable(String), summary Nullable(String), issue_type Nullable(String),
+        status Nullable(String), status_category Nullable(String), assignee_name Nullable(String),
+        created_at Nullable(DateTime64(6, 'UTC')), started_at Nullable(DateTime64(6, 'UTC')),
+        resolved_at Nullable(DateTime64(6, 'UTC')), lead_time_seconds Nullable(Float64),
+        cycle_time_seconds Nullable(Float64), pull_requests Nullable(UInt64), merged_pull_requests Nullable(UInt64),
+        first_commit_at Nullable(DateTime64(6, 'UTC')), first_merged_at Nullable(DateTime64(6, 'UTC')),
+        reviews Nullable(UInt64), changes_requested Nullable(UInt64), traces Nullable(UInt64),
+        llm_calls Nullable(UInt64), input_tokens Nullable(Int64), output_tokens Nullable(Int64),
+        cost_usd Nullable(Decimal(38, 12)), is_done Nullable(Bool), in_jira Bool""",
+    "ticket_costs": """ticket_key String, stage String, model String, traces UInt64, llm_calls UInt64,
+        input_tokens Int64, output_tokens Int64, total_tokens Int64, cost_usd Decimal(38, 12), link_method String""",
+    "platform_hourly": """hour DateTime('UTC'), query String, metric String, series UInt64, samples UInt64,
+        average Float64, minimum Float64, maximum Float64""",
+    "coverage": """source String, type String, available Bool, rows UInt64,
+        newest_event_at Nullable(DateTime64(6, 'UTC')), loads UInt64, last_load_at Nullable(DateTime64(6, 'UTC'))""",
+}
+
+BEGIN = datetime(2026, 9, 1, tzinfo=UTC)
+ODD_SUMMARIES = ['it\'s 100% "done"', "back\\slash \\' and %s {x}", "two\nlines\tand a tab", "Größe ändern ☃", ""]
+
+
+def make_rows(count: int = 60, seed: int = 7) -> dict[str, list[Row]]:
+    """Gold rows with ties, nulls, microseconds, twelve decimals and odd text."""
+    rng = random.Random(seed)
+    tickets = [_ticket(rng, number) for number in range(count)]
+    costs = [
+        {
+            "ticket_key": key,
+            "stage": stage,
+            "model": model,
+            "traces": 1,
+            "llm_calls": rng.randint(1, 9),
+            "input_tokens": rng.randint(100, 10_000),
+            "output_tokens": rng.randint(10, 1000),
+            "total_tokens": rng.randint(10_000, 20_000),
+            "cost_usd": Decimal(rng.randint(1, 10**13)).scaleb(-12),
+            "link_method": "metadata" if key else "",
+        }
+        for key in ["", *(t["ticket_key"] for t in tickets if t["traces"])]
+        for stage, model in rng.sample([(s, m) for s in ("plan", "implement", "") for m in ("opus", "haiku")], 3)
+    ]
+    for ticket in tickets:
+        if ticket["traces"]:
+            ticket["cost_usd"] = sum(
+                (c["cost_usd"] for c in costs if c["ticket_key"] == ticket["ticket_key"]), Decimal()
+            )
+    hours = [
+        {
+            "hour": BEGIN + timedelta(hours=hour),
+            "query": query,
+            "metric": f"forge_{query}",
+            "series": 2,
+            "samples": 120,
+            "average": rng.random(),
+            "minimum": 0.0,
+            "maximum": 1.5,
+        }
+        for hour in range(20)
+        for query in ("queue_depth", "errors")
+    ]
+    moment = datetime(2026, 11, 1, 10, 0, 0, 123456, UTC)
+    sources = [
+        ("jira", "jira", True, 60, moment, 3, moment + timedelta(minutes=5)),
+        ("langfuse", "langfuse", True, 400, moment, 2, moment),
+        ("metrics", "prometheus", False, 0, None, 0, None),
+    ]
+    names = ("source", "type", "available", "rows", "newest_event_at", "loads", "last_load_at")
+    coverage = [dict(zip(names, values, strict=True)) for values in sources]
+    return {"tickets": tickets, "ticket_costs": costs, "platform_hourly": hours, "coverage": coverage}
+
+
+def _ticket(rng: random.Random, number: int) -> Row:
+    created = BEGIN + timedelta(days=rng.randint(0, 20), microseconds=rng.choice([0, 1, 999_999]))
+    lead = rng.choice([None, 3600.0, 3600.0, 86400.5, rng.random() * 1e6])
+    in_jira = rng.random() > 0.1
+    pulls = rng.choice([None, 0, 0, 1, 2])
+    traces = rng.choice([None, 0, 1, 3])
+    return {
+        "ticket_key": f"{rng.choice(['PAY', 'web', 'Ops'])}-{number}",
+        "project_key": rng.choice(["PAY", "web", "Ops"]) if in_jira else None,
+        "summary": rng.choice([None, "Refund twice", *ODD_SUMMARIES]) if in_jira else None,
+        "issue_type": rng.choice(["Bug", "Story"]) if in_jira else None,
+        "status": "Done" if lead else "In Progress",
+        "status_category": "done" if lead else "indeterminate",
+        "assignee_name": rng.choice([None, "Ada O'Hara", "Bo"]),
+        "created_at": created if in_jira else None,
+        "started_at": created + timedelta(hours=1) if lead else None,
+        "resolved_at": created + timedelta(seconds=lead) if lead else None,
+        "lead_time_seconds": lead,
+        "cycle_time_seconds": lead - 3600 if lead else None,
+        "pull_requests": pulls,
+        "merged_pull_requests": pulls,
+        "first_commit_at": None,
+        "first_merged_at": None,
+        "reviews": pulls,
+        "changes_requested": 0 if pulls else pulls,
+        "traces": traces,
+        "llm_calls": traces,
+        "input_tokens": traces,
+        "output_tokens": traces,
+        "cost_usd": None if traces is None else Decimal(),
+        "is_done": bool(lead) if in_jira else None,
+        "in_jira": in_jira,
+    }
+
+
+@dataclass(frozen=True)
+class Backend:
+    """One way to reach one store that holds the rows."""
+
+    name: str
+    dsn: str
+    gold: Gold
+
+
+def fill_clickhouse(dsn: str, rows: dict[str, list[Row]]) -> None:
+    """Creates the gold tables in the store and inserts the rows."""
+    url = make_url(dsn)
+    client = clickhouse_connect.get_client(
+        host=url.host, port=url.port, username=url.username, password=url.password, autogenerate_session_id=False
+    )
+    client.command("create database if not exists gold")
+    for table, columns in CLICKHOUSE_TABLES.items():
+        client.command(f"create or replace table gold.{table} ({columns}) engine = MergeTree order by tuple()")
+        names = list(rows[table][0])
+        client.insert(f"gold.{table}", [[row[name] for name in names] for row in rows[table]], names)
+    client.close()
+
+
+def fill_postgres(url: str, rows: dict[str, list[Row]]) -> None:
+    """The same in PostgreSQL, from the API's own table metadata."""
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        connection.execute(text("drop schema if exists gold cascade"))
+        connection.execute(text("create schema gold"))
+        metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            connection.execute(table.insert(), rows[table.name])
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def rows() -> dict[str, list[Row]]:
+    return make_rows()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL of this run alone, on a Unix socket; installed from Debian when it is missing."""
+    programs = _postgres_programs()
+    account = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.geteuid() == 0 else {}
+    folder = Path(tempfile.mkdtemp(prefix="forge-pg-"))
+    if account:
+        shutil.chown(folder, "postgres", "postgres")
+    data = folder / "data"
+    common: dict[str, Any] = {**account, "cwd": folder}
+    subprocess.run(
+        [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N"],
+        check=True, stdout=subprocess.DEVNULL, **common,
+    )  # fmt: skip
+    server = subprocess.Popen(
+        [programs / "postgres", "-D", data, "-k", folder, "-c", "listen_addresses=", "-c", "fsync=off"],
+        stdout=subprocess.DEVNULL, stderr=(folder / "log").open("w"), **common,
+    )  # fmt: skip
+    try:
+        deadline = time.monotonic() + 30
+        while subprocess.run([programs / "pg_isready", "-q", "-h", folder], **common).returncode != 0:
+            if server.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"PostgreSQL did not start: {(folder / 'log').read_text()}")
+            time.sleep(0.1)
+        yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
+    finally:
+        server.terminate()
+        server.wait(30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _postgres_programs() -> Path:
+    for install in (False, True):
+        if install and not _install_postgres():
+            break
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+        if found:
+            return found[-1].parent
+    pytest.skip("PostgreSQL is not installed, and only root on Debian can install it here")
+
+
+def _install_postgres() -> bool:
+    if os.geteuid() != 0 or not shutil.which("apt-get"):
+        return False
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run(["apt-get", "update", "-qq"], check=True, env=environment)
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", "postgresql"]
+    subprocess.run(install, check=True, env=environment)
+    return True
+
+
+@pytest.fixture(scope="session")
+def postgres(postgres_url: str, rows: dict[str, list[Row]]) -> str:
+    fill_postgres(postgres_url, rows)
+    return postgres_url
+
+
+@pytest.fixture(scope="session", params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend in turn."""
+    yield from _backend(request.param, request)
+
+
+@pytest.fixture(scope="session")
+def backends(request: pytest.FixtureRequest) -> Iterator[list[Backend]]:
+    """All of them at once."""
+    made = [_backend(name, request) for name in BACKENDS]
+    yield [next(each) for each in made]
+    for each in made:
+        next(each, None)
+
+
+def _backend(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
+    if name == "postgresql":
+        dsn = request.getfixturevalue("postgres")
+    else:
+        dsn = make_url(request.getfixturevalue("clickhouse")).set(drivername=name).render_as_string(hide_password=False)
+    store = Store(lambda: dsn)
+    yield Backend(name, dsn, Gold(store))
+    store.close()
