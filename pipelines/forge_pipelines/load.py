@@ -1,0 +1,325 @@
+"""One load of one source, from the store's first answer to the summary.
+
+The source gives pages; dlt makes load packages of them and stores them with the cursor that they cover. A long load is
+cut into slices, each a package of its own, so that a crash costs at most one slice.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import dlt
+from clickhouse_connect.driver import exceptions as driver
+from dlt.common.schema.exceptions import DataValidationError
+from dlt.common.schema.typing import TSchemaContractDict
+from dlt.extract.resource import DltResource
+from dlt.pipeline.exceptions import PipelineStepFailed
+from forge_stack.model import Source
+from forge_stack.wire import LoadSummary, Outcome, Problem, StoreDsn, bronze_prefix
+
+from forge_pipelines import sources
+from forge_pipelines.destination import FIRST_ATTEMPTS, forge_clickhouse, patiently, store_client
+from forge_pipelines.problems import LoadError, Stopped
+from forge_pipelines.sources import Credentials, Page, Scope, SourceModule
+from forge_pipelines.tables import Table, iso, moment
+
+log = logging.getLogger("forge_pipelines")
+
+SLICE_ROWS = 500_000
+SLICE_SECONDS = 120.0
+
+CONTRACT: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "freeze"}
+
+
+@dataclass(frozen=True)
+class LoadRequest:
+    """What main read from the environment."""
+
+    source: Source
+    store: StoreDsn
+    credentials: Credentials
+    work_dir: Path
+    window: tuple[datetime, datetime] | None = None
+
+
+@dataclass
+class Progress:
+    """What the load has done so far, and how it is going to end."""
+
+    rows: dict[str, int] = field(default_factory=dict)
+    covered: datetime | None = None
+    newest: datetime | None = None
+    warnings: list[str] = field(default_factory=list)
+    finished: bool = False
+    stopped: Stopped | None = None
+    failure: Exception | None = None
+    pages: int = 0
+
+    def warn(self, message: str) -> None:
+        """Say something once: in the log now, in the summary at the end."""
+        if message not in self.warnings:
+            self.warnings.append(message)
+            log.warning(message)
+
+    def end(self, problem: Exception) -> None:
+        """Remember why no further page comes."""
+        self.finished = True
+        if isinstance(problem, Stopped):
+            self.stopped = problem
+        else:
+            self.failure = problem
+
+
+def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
+    """Carry out a load. It never raises: what goes wrong is in the summary."""
+    started = time.monotonic()
+    progress = Progress()
+    requests = 0
+    try:
+        source = sources.module(request.source.type)
+        api = source.connect(request.source.connection, request.credentials)
+        api.stop = stop
+        try:
+            reach_store(request.store)
+            load_slices(request, source, PageStream(request, source, api, progress), progress)
+        finally:
+            requests = api.requests
+    except Exception as error:
+        progress.end(error)
+    return summary(request, progress, requests, time.monotonic() - started)
+
+
+def reach_store(dsn: StoreDsn) -> None:
+    """Ask the store before the source, so that nothing is fetched in vain. Raises LoadError (StoreUnavailable)."""
+    try:
+        patiently(lambda: store_client(dsn).command("SELECT 1"), FIRST_ATTEMPTS)
+    except driver.Error as error:
+        raise store_problem(dsn, error) from error
+
+
+def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, progress: Progress) -> None:
+    """Load slice after slice until the source has no more. A failure in the source still keeps what it gave before."""
+    prefix = bronze_prefix(request.source.name)
+    pipeline = dlt.pipeline(
+        pipeline_name=prefix,
+        destination=forge_clickhouse(request.store),
+        dataset_name=prefix,
+        pipelines_dir=str(request.work_dir / "dlt"),
+    )
+    while not progress.finished:
+        before = dict(progress.rows)
+        try:
+            info = pipeline.run(
+                [slice_of(prefix, source.TABLES, stream, progress)()],
+                loader_file_format="parquet",
+                schema_contract=CONTRACT,
+            )
+        except PipelineStepFailed as error:
+            progress.rows = before
+            raise load_problem(request, error) from error
+        log.info(
+            "slice stored",
+            extra={
+                "load_ids": list(info.loads_ids),
+                "rows": {k: v - before.get(k, 0) for k, v in progress.rows.items()},
+            },
+        )
+
+
+@dataclass
+class PageStream:
+    """The pages of one load, over all its slices."""
+
+    request: LoadRequest
+    source: SourceModule
+    api: Any
+    progress: Progress
+    _pages: Iterator[Page] | None = None
+
+    def take(self, state: dict[str, Any]) -> Iterator[Page]:
+        """The pages of a slice; `state` is dlt's, restored from the store, and is moved on at clean cursors only."""
+        progress, window = self.progress, self.request.window
+        progress.covered = progress.covered or moment(state.get("covered"))
+        progress.newest = progress.newest or moment(state.get("newest"))
+        if self._pages is None:
+            scope = Scope(
+                state=dict(state.get("source") or {}), now=datetime.now(UTC), window=window, warn=progress.warn
+            )
+            self._pages = self.source.pages(self.request.source.connection, self.api, scope)
+        started, taken = time.monotonic(), 0
+        while True:
+            try:
+                page = next(self._pages, None)
+            except (LoadError, Stopped) as problem:
+                progress.end(problem)
+                break
+            if page is None:
+                progress.finished = True
+                break
+            yield page
+            progress.pages += 1
+            progress.newest = max(filter(None, (progress.newest, page.newest)), default=None)
+            for name, rows in page.rows.items():
+                progress.rows[name] = progress.rows.get(name, 0) + rows.num_rows
+                taken += rows.num_rows
+            if page.state is not None:
+                progress.covered = page.covered or progress.covered
+                if window is None:
+                    state["source"] = page.state
+                    state["covered"] = iso(progress.covered) if progress.covered else None
+                    state["newest"] = iso(progress.newest) if progress.newest else None
+                if taken >= SLICE_ROWS or time.monotonic() - started >= SLICE_SECONDS:
+                    break
+        if window is None:
+            state["loaded"] = iso(datetime.now(UTC))
+
+
+def slice_of(prefix: str, tables: tuple[Table, ...], stream: PageStream, progress: Progress) -> Any:
+    """A dlt source that yields one slice: Arrow pages, each for its table."""
+
+    @dlt.source(name=prefix, max_table_nesting=0)
+    def forge_source() -> DltResource:
+        @dlt.resource(name="pages", write_disposition="append", standalone=False)
+        def pages() -> Iterator[Any]:
+            declared: set[str] = set()
+            existing = dlt.current.source_schema().tables
+
+            def marked(table: Table, rows: Any) -> Any:
+                if table.name in declared:
+                    return dlt.mark.with_table_name(rows, table.name)
+                declared.add(table.name)
+                return dlt.mark.with_hints(rows, table_hints(table), create_table_variant=True)
+
+            for table in tables:
+                if table.name not in existing:
+                    yield marked(table, table.empty())
+            for page in stream.take(dlt.current.source_state()):
+                for table in tables:
+                    rows = page.rows.get(table.name)
+                    if rows is not None and rows.num_rows:
+                        yield marked(table, rows)
+
+        return pages
+
+    return forge_source
+
+
+def table_hints(table: Table) -> Any:
+    """Key, version and engine of a table, as dlt wants them."""
+    return dlt.mark.make_hints(
+        table_name=table.name,
+        write_disposition="append",
+        primary_key=list(table.key),
+        columns={table.version: {"name": table.version, "dedup_sort": "desc"}},
+        additional_table_hints={"x-table-engine-type": "replacing_merge_tree"},
+    )
+
+
+def load_problem(request: LoadRequest, failed: PipelineStepFailed) -> Exception:
+    """What a failed dlt step means to people."""
+    for cause in causes(failed):
+        if isinstance(cause, (LoadError, Stopped)):
+            return cause
+        if isinstance(cause, DataValidationError):
+            return LoadError(
+                "SchemaViolation",
+                f"table {cause.table_name}, column {cause.column_name}: the type differs from the stored one; bronze "
+                "types never change in place: drop or rename that table, then load again",
+            )
+        if isinstance(cause, driver.Error):
+            return store_problem(request.store, cause)
+    return failed
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what brought it about, outermost first."""
+    seen: set[int] = set()
+    queue: list[BaseException | None] = [error]
+    while queue:
+        current = queue.pop(0)
+        if current is None or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        queue += [current.__cause__, current.__context__]
+        queue += [a for a in (*current.args, getattr(current, "exception", None)) if isinstance(a, BaseException)]
+
+
+def store_problem(dsn: StoreDsn, error: driver.Error) -> LoadError:
+    """A store's error with its remedy."""
+    where = f"the store at {dsn.host}:{dsn.port}"
+    text = " ".join(str(error).split())[:200]
+    if error.code in (192, 193, 194, 516):
+        return LoadError("StoreUnavailable", f"{where} refuses user {dsn.user!r}; correct user and password in the DSN")
+    if error.code == 497:
+        return LoadError("StoreUnavailable", f"{where} denies user {dsn.user!r} what a load needs ({text}); grant it")
+    if error.code in (6, 27, 41, 53, 70, 72, 131, 349):
+        return LoadError(
+            "SchemaViolation", f"{where} refuses rows ({text}); the bronze table differs from what is loaded"
+        )
+    if error.code is None:
+        return LoadError("StoreUnavailable", f"{where} does not answer ({text}); check the DSN and that the store runs")
+    return LoadError("StoreUnavailable", f"{where} answers an error ({text})")
+
+
+def summary(request: LoadRequest, progress: Progress, requests: int, seconds: float) -> LoadSummary:
+    """What the load did, for the runtime."""
+    outcome: Outcome = "succeeded"
+    error: Problem | None = None
+    failure, stopped = progress.failure, progress.stopped
+    if stopped is not None and progress.pages == 0 and not is_signal(stopped):
+        failure = LoadError("RateLimited", stopped.message)
+    if failure is not None:
+        outcome = "failed"
+        if isinstance(failure, LoadError):
+            error = Problem(reason=failure.reason, message=failure.message)
+        else:
+            log.error("the load failed in an unforeseen way", exc_info=failure)
+            error = Problem(
+                reason="Internal",
+                message=f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}; the log has the whole of it",
+            )
+    elif stopped is not None:
+        outcome = "stopped"
+        progress.warn(stopped.message)
+    return LoadSummary(
+        source=request.source.name,
+        outcome=outcome,
+        rows=progress.rows,
+        requests=requests,
+        cursor=iso(progress.covered) if progress.covered else None,
+        newest_event_at=progress.newest,
+        duration_seconds=round(seconds, 3),
+        warnings=progress.warnings,
+        error=error,
+    )
+
+
+def is_signal(stopped: Stopped) -> bool:
+    """Whether somebody asked the load to end (and not the source)."""
+    return type(stopped) is Stopped
+
+
+def configure_dlt(work_dir: Path, environ: Mapping[str, str] | None = None) -> None:
+    """Settings of dlt that a load relies on; they must be in the environment before dlt reads them."""
+    settings = {
+        "RUNTIME__DLTHUB_TELEMETRY": "false",
+        "RUNTIME__LOG_LEVEL": "ERROR",
+        "NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID": "true",
+        "NORMALIZE__WORKERS": "1",
+        "LOAD__WORKERS": "2",
+        "LOAD__RAISE_ON_MAX_RETRIES": "1",
+        "LOAD__DELETE_COMPLETED_JOBS": "true",
+        "DLT_DATA_DIR": str(work_dir / "dlt"),
+        "DLT_PROJECT_DIR": str(work_dir),
+        "DLT_CONFIG_FOLDER": str(work_dir / ".dlt"),
+    }
+    os.environ.update({**settings, **(environ or {})})

@@ -1,0 +1,91 @@
+"""The four sources. Each module gives TABLES, `connect` (an Api from a Secret) and `pages` (what a load reads)."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol, cast
+
+import pyarrow as pa  # type: ignore[import-untyped]
+from forge_stack.model import SourceType
+
+from forge_pipelines.http import Api
+from forge_pipelines.problems import LoadError
+from forge_pipelines.tables import Table
+
+State = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Page:
+    """A part of a load: rows a table and, at a clean cursor, the state that holds once they are stored.
+
+    `covered` is how far the source is read then, `newest` the newest event among the rows.
+    """
+
+    rows: Mapping[str, pa.Table] = field(default_factory=dict)
+    state: State | None = None
+    covered: datetime | None = None
+    newest: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a load is to read: on from `state`, or exactly the window (from, to) of a backfill, which keeps no state."""
+
+    state: State
+    now: datetime
+    window: tuple[datetime, datetime] | None = None
+    warn: Callable[[str], None] = lambda message: None
+
+
+class Credentials:
+    """The keys of a source's Secret. It never shows a value."""
+
+    def __init__(self, source: str, values: Mapping[str, str]) -> None:
+        """Take the files of FORGE_CREDENTIALS_DIR by name."""
+        self._source = source
+        self._values = dict(values)
+
+    def get(self, key: str) -> str | None:
+        """The value of a key, None when the Secret lacks it or holds an empty one."""
+        return self._values.get(key) or None
+
+    def require(self, key: str) -> str:
+        """The value of a key. Raises LoadError (InvalidConfiguration) that names the key."""
+        value = self.get(key)
+        if value is None:
+            there = ", ".join(sorted(k for k, v in self._values.items() if v)) or "none"
+            raise LoadError(
+                "InvalidConfiguration",
+                f"source {self._source}: the Secret of credentialsSecretRef lacks the key {key!r} (keys found: "
+                f"{there}); add it",
+            )
+        return value
+
+    @property
+    def secrets(self) -> list[str]:
+        """All values, for redaction only."""
+        return [value for value in self._values.values() if value]
+
+    def __repr__(self) -> str:
+        return f"Credentials({self._source}: {', '.join(sorted(self._values))})"
+
+
+class SourceModule(Protocol):
+    """What each of the four modules offers."""
+
+    TABLES: tuple[Table, ...]
+
+    def connect(self, spec: Any, credentials: Credentials) -> Api:
+        """The API of the source, with its credentials."""
+
+    def pages(self, spec: Any, api: Api, scope: Scope) -> Iterator[Page]:
+        """What there is to load, in order. Raises LoadError and Stopped."""
+
+
+def module(kind: SourceType) -> SourceModule:
+    """The module of a source type; only the one that a load needs is imported."""
+    return cast(SourceModule, importlib.import_module(f"forge_pipelines.sources.{kind}"))
