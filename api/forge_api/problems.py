@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
@@ -14,8 +14,6 @@ from starlette.exceptions import HTTPException
 
 from forge_api.keyset import InvalidTokenError
 from forge_api.repository import GoldMissingError, StoreError, StoreTimeoutError
-
-log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 10
@@ -62,7 +60,16 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
 
 
 def install(app: FastAPI) -> None:
-    """Makes every error of `app` a Problem, those of the framework included."""
+    """Makes every error of `app` a Problem, those of the framework included, and its document say so."""
+    build_document = app.openapi
+
+    def document() -> dict[str, Any]:
+        built = build_document()
+        schema = Problem.model_json_schema(ref_template="#/components/schemas/{model}")
+        built["components"]["schemas"] |= schema.pop("$defs") | {"Problem": schema}
+        return built
+
+    app.openapi = cache(document)  # type: ignore[method-assign]
 
     @app.exception_handler(HTTPException)
     async def _http(request: Request, error: HTTPException) -> JSONResponse:

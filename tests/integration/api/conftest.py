@@ -29,8 +29,9 @@ BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
 
 # The contract of docs/architecture.md, section Gold, in ClickHouse's own types.
 CLICKHOUSE_TABLES = {
-    "tickets": """ticket_key String, project_key Nullable(String), summary Nullable(String), issue_type Nullable(String),
-        status Nullable(String), status_category Nullable(String), assignee_name Nullable(String),
+    "tickets": """ticket_key String, project_key Nullable(String), summary Nullable(String),
+        issue_type Nullable(String), status Nullable(String), status_category Nullable(String),
+        assignee_name Nullable(String),
         created_at Nullable(DateTime64(6, 'UTC')), started_at Nullable(DateTime64(6, 'UTC')),
         resolved_at Nullable(DateTime64(6, 'UTC')), lead_time_seconds Nullable(Float64),
         cycle_time_seconds Nullable(Float64), pull_requests Nullable(UInt64), merged_pull_requests Nullable(UInt64),
