@@ -36,6 +36,7 @@ def main() -> None:
         settings = settings_from(os.environ)
     except ValueError as error:
         sys.exit(_complain(str(error)))
+    logging.captureWarnings(True)  # into the log, as JSON like all of it
     app = create_app(settings.read_dsn, settings.tokens, settings.stack_name)
     uvicorn.run(
         app,

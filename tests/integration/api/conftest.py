@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -202,7 +203,7 @@ def postgres_url() -> Iterator[str]:
             time.sleep(0.1)
         yield f"postgresql+psycopg://postgres@/postgres?host={folder}"
     finally:
-        server.terminate()
+        server.send_signal(signal.SIGINT)  # fast shutdown: clients that are still connected are cut off
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
 

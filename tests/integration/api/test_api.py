@@ -1,0 +1,118 @@
+"""The API over real stores: what goes over the wire."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from typing import Any
+
+import httpx
+import pytest
+from forge_api.app import create_app
+
+from .conftest import Backend, Row
+
+RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
+
+
+def client(dsn: str) -> httpx.AsyncClient:
+    return httpx.AsyncClient(transport=httpx.ASGITransport(create_app(lambda: dsn)), base_url="http://api")
+
+
+@pytest.fixture
+async def api(backend: Backend) -> AsyncIterator[httpx.AsyncClient]:
+    async with client(backend.dsn) as made:
+        yield made
+
+
+async def test_ready(api: httpx.AsyncClient) -> None:
+    response = await api.get("/readyz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+async def test_the_link_leads_through_all_pages(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:
+    url = "/api/v1/tickets?limit=9&sort=-lead_time_seconds&project=PAY&project=web"
+    keys: list[str] = []
+    while url:
+        response = await api.get(url)
+        assert response.status_code == 200
+        keys += [item["ticket_key"] for item in response.json()["items"]]
+        link = response.links.get("next")
+        assert (link is None) == (response.json()["next"] is None)
+        url = str(response.url.join(link["url"])) if link else ""
+    expected = {row["ticket_key"] for row in rows["tickets"] if row["project_key"] in ("PAY", "web")}
+    assert len(keys) == len(set(keys)) and set(keys) == expected
+
+
+async def test_money_is_exact_and_times_are_rfc_3339(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:
+    items = {item["ticket_key"]: item for item in (await api.get("/api/v1/tickets?limit=500")).json()["items"]}
+    assert len(items) == len(rows["tickets"])
+    for row in rows["tickets"]:
+        item = items[row["ticket_key"]]
+        if row["cost_usd"] is not None:
+            assert isinstance(item["cost_usd"], str)
+            assert Decimal(item["cost_usd"]) == row["cost_usd"]
+            assert "E" not in item["cost_usd"] and not re.search(r"\.\d*0$", item["cost_usd"])
+        if row["created_at"] is not None:
+            assert RFC_3339.fullmatch(item["created_at"])
+        assert item["summary"] == row["summary"]
+
+
+async def test_one_ticket(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:
+    row = next(row for row in rows["tickets"] if row["traces"])
+    found = (await api.get(f"/api/v1/tickets/{row['ticket_key']}")).json()
+    assert found["ticket"]["ticket_key"] == row["ticket_key"]
+    assert sum(Decimal(cost["cost_usd"]) for cost in found["costs"]) == row["cost_usd"]
+    missing = await api.get("/api/v1/tickets/PAY-999999")
+    assert (missing.status_code, missing.json()["detail"]) == (404, "there is no ticket PAY-999999")
+
+
+async def test_the_summary_adds_up(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:
+    summary = (await api.get("/api/v1/summary")).json()
+    cost = summary["cost"]
+    costs = rows["ticket_costs"]
+    assert Decimal(cost["total_usd"]) == sum(row["cost_usd"] for row in costs)
+    assert Decimal(cost["attributed_usd"]) == sum(row["cost_usd"] for row in costs if row["ticket_key"])
+    assert Decimal(cost["unattributed_usd"]) == sum(row["cost_usd"] for row in costs if not row["ticket_key"])
+    assert Decimal(cost["total_usd"]) == sum(Decimal(row["cost_usd"]) for row in summary["by_stage_and_model"])
+    done = [row["cost_usd"] for row in rows["tickets"] if row["is_done"] and row["traces"]]
+    assert cost["done_tickets"] == len(done)
+    assert abs(Decimal(cost["per_done_ticket_usd"]) - sum(done) / len(done)) < Decimal("1e-11")
+    assert sum(project["tickets"] for project in summary["by_project"]) == summary["tickets"] == len(rows["tickets"])
+    assert [source["source"] for source in summary["coverage"]] == ["jira", "langfuse", "metrics"]
+
+
+@pytest.mark.parametrize("path", ["tickets", "tickets/{key}", "summary", "coverage", "platform"])
+async def test_an_answer_known_already_is_304(api: httpx.AsyncClient, rows: dict[str, list[Row]], path: str) -> None:
+    url = f"/api/v1/{path.format(key=rows['tickets'][0]['ticket_key'])}"
+    tag = (await api.get(url)).headers["etag"]
+    again = await api.get(url, headers={"If-None-Match": f'"other", {tag}'})
+    assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    assert (await api.get(url, headers={"If-None-Match": '"other"'})).status_code == 200
+
+
+@pytest.mark.parametrize("text", ["'; drop table gold.tickets; --", "\\' or 1=1 --", "%s %(a)s {b:String} ?", "☃" * 50])
+async def test_text_is_never_sql(api: httpx.AsyncClient, text: str) -> None:
+    for parameter in ("project", "search", "assignee", "issue_type"):
+        response = await api.get("/api/v1/tickets", params={parameter: text})
+        assert (response.status_code, response.json()["items"]) == (200, [])
+    assert (await api.get("/api/v1/tickets?limit=1")).json()["items"]
+
+
+async def test_every_store_gives_the_same_answer(backends: list[Backend]) -> None:
+    urls = [
+        "/api/v1/summary",
+        "/api/v1/coverage",
+        "/api/v1/platform?limit=7",
+        "/api/v1/tickets?limit=20&sort=-cost_usd",
+        "/api/v1/tickets?created_after=2026-09-05&has_pull_request=true&min_cost=0.000000000001",
+    ]
+    for url in urls:
+        answers: list[Any] = []
+        for backend in backends:
+            async with client(backend.dsn) as api:
+                response = await api.get(url)
+                assert response.status_code == 200, (backend.name, response.text)
+                answers.append(response.json())
+        assert all(answer == answers[0] for answer in answers), url
