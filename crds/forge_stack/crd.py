@@ -57,6 +57,13 @@ def structural(schema: dict[str, Any], definitions: dict[str, Any] | None = None
     return result
 
 
+def _without_defaults(part: Any) -> Any:
+    """Nothing is filled into a status: what is absent is not known."""
+    if isinstance(part, dict):
+        return {key: _without_defaults(value) for key, value in part.items() if key != "default"}
+    return [_without_defaults(item) for item in part] if isinstance(part, list) else part
+
+
 def _column(name: str, path: str, kind: str = "string", description: str = "") -> dict[str, str]:
     return {"name": name, "type": kind, "jsonPath": path, "description": description}
 
@@ -69,8 +76,7 @@ def _condition_column(name: str, condition: str) -> dict[str, str]:
 def custom_resource_definition() -> dict[str, Any]:
     """The CRD as a manifest."""
     spec = structural(StackSpec.model_json_schema(by_alias=True))
-    status = structural(StackStatus.model_json_schema(by_alias=True))
-    status.pop("default", None)
+    status = _without_defaults(structural(StackStatus.model_json_schema(by_alias=True)))
     schema = {
         "type": "object",
         "description": "One stack: sources in, gold tables and an API out.",

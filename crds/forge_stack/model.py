@@ -15,7 +15,7 @@ from pydantic.alias_generators import to_camel
 
 from forge_stack.duration import seconds
 from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
-from forge_stack.schema import Part, Rule
+from forge_stack.schema import Matches, Part, Rule
 from forge_stack.wire import TransformSummary
 
 GROUP = "observability.forge.dev"
@@ -23,15 +23,40 @@ VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ObservabilityStack"
 PLURAL = "observabilitystacks"
-NAME_LENGTH = 32
-"""A stack's longest name: the names of its children (`<stack>-load-<source>-<minutes>`) must fit into 63 characters."""
+NAME_LENGTH = 26
+"""A stack's longest name: a CronJob's name (`<stack>-load-<source>`, a source has up to 20) must fit into 52
+characters, because its controller appends `-<minutes>` for the Job, whose name must fit into a label (63)."""
 
 SourceType = Literal["langfuse", "github", "jira", "prometheus"]
 SOURCE_TYPES: tuple[SourceType, ...] = ("langfuse", "github", "jira", "prometheus")
 
-Duration = Annotated[str, Field(pattern=r"^([0-9]+[smhd])+$", max_length=16)]
+Duration = Annotated[
+    str,
+    Matches(r"^([0-9]+[smhd])+$", "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d"),
+    Field(max_length=16),
+]
 Text = Annotated[str, Field(min_length=1, max_length=253)]
-Url = Annotated[str, Field(pattern=r"^https?://[^\s/?#@]+(/[^\s?#]*)?$", max_length=512)]
+Url = Annotated[
+    str,
+    Matches(
+        r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
+        "not a URL; write http:// or https://, the host, and a path if needed, without credentials or query",
+    ),
+    Field(max_length=512),
+]
+Repository = Annotated[
+    str,
+    Matches(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", "not a repository; write owner/name"),
+    Field(max_length=140),
+]
+ProjectKey = Annotated[
+    str,
+    Matches(r"^[A-Z][A-Z0-9_]+$", "not a project key; write it in capitals, e.g. FORGE"),
+    Field(max_length=64),
+]
+_name = Matches(
+    r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "not a name; write lower-case letters, digits and -, beginning with a letter"
+)
 Quantity = Annotated[
     str | int,
     Field(union_mode="left_to_right"),
@@ -163,14 +188,15 @@ class GitHubSource(Connection):
     organizations: list[Text] = Field(
         default_factory=list, max_length=64, description="All repositories of these organisations."
     )
-    repositories: list[Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$", max_length=140)]] = Field(
+    repositories: list[Repository] = Field(
         default_factory=list, max_length=512, description="These repositories, as owner/name."
     )
     overlap: Duration = Field(default="10m", description="How far back each load reads again.")
 
     rules = (
         Rule(
-            cel="size(self.organizations) + size(self.repositories) > 0",
+            cel="has(self.organizations) && size(self.organizations) > 0"
+            " || has(self.repositories) && size(self.repositories) > 0",
             message="github: nothing is selected; name organizations or repositories",
             check=lambda s: bool(s.organizations or s.repositories),
         ),
@@ -187,9 +213,7 @@ class JiraSource(Connection):
     deployment: Literal["Auto", "Cloud", "DataCenter"] = Field(
         default="Auto", description="Which API the site speaks; Auto asks the site."
     )
-    projects: list[Annotated[str, Field(pattern=r"^[A-Z][A-Z0-9_]+$", max_length=64)]] = Field(
-        min_length=1, max_length=256, description="Keys of the projects to load."
-    )
+    projects: list[ProjectKey] = Field(min_length=1, max_length=256, description="Keys of the projects to load.")
     custom_fields: list[Text] = Field(
         default_factory=list, max_length=64, description="Ids of custom fields to keep, e.g. customfield_10016."
     )
@@ -199,7 +223,7 @@ class JiraSource(Connection):
 class PrometheusQuery(Part):
     """One PromQL expression whose series are loaded."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=63)] = Field(
+    name: Annotated[str, _name, Field(max_length=63)] = Field(
         description="Name of the query, part of each series' identity."
     )
     expr: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
@@ -234,7 +258,7 @@ class PrometheusSource(Connection):
 class Source(Part):
     """One source: a name and exactly one of langfuse, github, jira, prometheus."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z]([-a-z0-9]*[a-z0-9])?$", max_length=20)] = Field(
+    name: Annotated[str, _name, Field(max_length=20)] = Field(
         description="Unique name; it prefixes the source's bronze tables."
     )
     langfuse: LangfuseSource | None = Field(default=None, description="Langfuse: LLM traces.")
@@ -312,8 +336,10 @@ class Transform(Part):
 
     rules = (
         Rule(
-            cel="duration(self.settleTime.replace('d', 'h')) <= duration(self.longestWait.replace('d', 'h'))"
-            " || self.settleTime.contains('d') || self.longestWait.contains('d')",
+            # The API server checks the default `{}` itself against this rule, before it fills in defaults.
+            cel="!has(self.settleTime) || !has(self.longestWait)"
+            " || self.settleTime.contains('d') || self.longestWait.contains('d')"
+            " || duration(self.settleTime) <= duration(self.longestWait)",
             message="transform: settleTime is longer than longestWait; raise longestWait or lower settleTime",
             check=lambda s: seconds(s.settle_time) <= seconds(s.longest_wait) or "d" in s.settle_time + s.longest_wait,
         ),

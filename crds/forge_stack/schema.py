@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, model_validator
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic_core import CoreSchema, core_schema
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,26 @@ class Rule:
     cel: str
     message: str
     check: Callable[[Any], bool]
+
+
+@dataclass(frozen=True)
+class Matches:
+    """A text must match a pattern (RE2 and Python alike, without quotes); the message says what to write."""
+
+    pattern: str
+    message: str
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def check(text: str) -> str:
+            if not re.search(self.pattern, text):
+                raise ValueError(self.message)
+            return text
+
+        return core_schema.no_info_after_validator_function(check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        rule = {"rule": f"self.matches(r'{self.pattern}')", "message": self.message}
+        return handler(schema) | {"x-kubernetes-validations": [rule]}
 
 
 class Part(BaseModel):
@@ -39,8 +60,8 @@ class Part(BaseModel):
         return self
 
     @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        schema = handler(core_schema)
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        schema = handler(core)
         if cls.rules:
             target = handler.resolve_ref_schema(schema)
             target["x-kubernetes-validations"] = [{"rule": r.cel, "message": r.message} for r in cls.rules]

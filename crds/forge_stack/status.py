@@ -45,7 +45,8 @@ class SourceFacts:
     succeeded: bool | None = None
     summary: LoadSummary | None = None
     failure: str = ""
-    problem: Problem | None = None
+    failure_reason: str = "LoadFailed"
+    problem: Problem | Fact | None = None
 
 
 def observe_source(previous: SourceStatus | None, facts: SourceFacts, *, suspended: bool) -> SourceStatus:
@@ -71,7 +72,7 @@ def observe_source(previous: SourceStatus | None, facts: SourceFacts, *, suspend
         else:
             healthy = False
             error = facts.summary.error if facts.summary else None
-            change["reason"] = error.reason if error else "LoadFailed"
+            change["reason"] = error.reason if error else facts.failure_reason
             change["message"] = error.message if error else facts.failure or "the load ended without a summary"
     elif old.state == "Failing":
         change |= {"reason": old.reason, "message": old.message}
