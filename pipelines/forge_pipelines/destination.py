@@ -107,7 +107,7 @@ def patiently(action: Callable[[], Result], attempts: int = ATTEMPTS) -> Result:
     """Do it, again after passing errors. Every statement of a load may be repeated: inserts are keyed."""
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception(is_passing),
-        wait=tenacity.wait_exponential_jitter(initial=0.3, max=8),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.3, max=8),
         stop=tenacity.stop_after_attempt(attempts),
         reraise=True,
     )

@@ -285,7 +285,7 @@ def summary(request: LoadRequest, progress: Progress, requests: int, seconds: fl
             log.error("the load failed in an unforeseen way", exc_info=failure)
             error = Problem(
                 reason="Internal",
-                message=f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}; the log has the whole of it",
+                message=f"{type(failure).__name__}: {' '.join(str(failure).split())[:300]}; the log has the whole",
             )
     elif stopped is not None:
         outcome = "stopped"

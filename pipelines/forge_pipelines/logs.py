@@ -20,7 +20,8 @@ class JsonLines(logging.Formatter):
         """Remember what to blot out; texts shorter than four letters would blot out too much."""
         super().__init__()
         self.source = source
-        self.secrets = sorted((s for s in secrets if len(s) >= 4), key=len, reverse=True)
+        written = {form for s in secrets if len(s) >= 4 for form in (s, json.dumps(s, ensure_ascii=False)[1:-1])}
+        self.secrets = sorted(written, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""

@@ -124,7 +124,10 @@ def money(value: Any) -> Decimal | None:
     if value is None:
         return None
     try:
-        return Decimal(repr(value) if isinstance(value, float) else str(value)).quantize(Decimal("1e-12"))
+        amount = Decimal(repr(value) if isinstance(value, float) else str(value)).quantize(Decimal("1e-12"))
+        if not amount.is_finite():
+            raise InvalidOperation
+        return amount
     except InvalidOperation as error:
         raise LoadError("BadResponse", f"the source gave {str(value)[:80]!r} where an amount is expected") from error
 
