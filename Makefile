@@ -47,7 +47,7 @@ images: ## Build the container images (NAMES="api store" for some)
 .PHONY: up
 up: install cluster ## A cluster with images, chart, the simulated organisation and a sample stack
 	@python3 images/build.py --load
-	@PATH="$(CURDIR)/$(BIN):$$PATH" tests/cluster/sample.sh
+	@$(BIN)/python tests/cluster/sample.py up
 
 .PHONY: down
 down: ## End that cluster
