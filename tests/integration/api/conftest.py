@@ -155,8 +155,9 @@ def fill_clickhouse(dsn: str, rows: dict[str, list[Row]]) -> None:
     client.command("create database if not exists gold")
     for table, columns in CLICKHOUSE_TABLES.items():
         client.command(f"create or replace table gold.{table} ({columns}) engine = MergeTree order by tuple()")
-        names = list(rows[table][0])
-        client.insert(f"gold.{table}", [[row[name] for name in names] for row in rows[table]], names)
+        if rows[table]:
+            names = list(rows[table][0])
+            client.insert(f"gold.{table}", [[row[name] for name in names] for row in rows[table]], names)
     client.close()
 
 
@@ -168,7 +169,8 @@ def fill_postgres(url: str, rows: dict[str, list[Row]]) -> None:
         connection.execute(text("create schema gold"))
         metadata.create_all(connection)
         for table in metadata.sorted_tables:
-            connection.execute(table.insert(), rows[table.name])
+            if rows[table.name]:
+                connection.execute(table.insert(), rows[table.name])
     engine.dispose()
 
 
@@ -206,6 +208,11 @@ def postgres_url() -> Iterator[str]:
         server.send_signal(signal.SIGINT)  # fast shutdown: clients that are still connected are cut off
         server.wait(30)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refill(backend: Backend, rows: dict[str, list[Row]]) -> None:
+    """Replaces the rows in this backend's store; a test that does so puts the old ones back."""
+    (fill_postgres if backend.name == "postgresql" else fill_clickhouse)(backend.dsn, rows)
 
 
 def _postgres_programs() -> Path:

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from forge_api.app import create_app
 
-from .conftest import Backend, Row
+from .conftest import Backend, Row, refill
 
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 
@@ -81,6 +81,30 @@ async def test_the_summary_adds_up(api: httpx.AsyncClient, rows: dict[str, list[
     assert abs(Decimal(cost["per_done_ticket_usd"]) - sum(done) / len(done)) < Decimal("1e-11")
     assert sum(project["tickets"] for project in summary["by_project"]) == summary["tickets"] == len(rows["tickets"])
     assert [source["source"] for source in summary["coverage"]] == ["jira", "langfuse", "metrics"]
+
+
+async def test_gold_without_rows_is_zeros_and_nulls(
+    backend: Backend, api: httpx.AsyncClient, rows: dict[str, list[Row]]
+) -> None:
+    refill(backend, {table: [] for table in rows})
+    try:
+        summary = (await api.get("/api/v1/summary")).json()
+        tickets = (await api.get("/api/v1/tickets")).json()
+        ready = await api.get("/readyz")
+    finally:
+        refill(backend, rows)
+    assert tickets == {"items": [], "next": None}
+    assert ready.status_code == 200
+    nothing = {"total_usd": None, "attributed_usd": None, "unattributed_usd": None, "per_done_ticket_usd": None}
+    assert summary == {
+        "tickets": 0,
+        "done": 0,
+        "lead_time": {"tickets": 0, "median_seconds": None, "p75_seconds": None, "p90_seconds": None},
+        "cost": nothing | {"done_tickets": 0},
+        "by_project": [],
+        "by_stage_and_model": [],
+        "coverage": [],
+    }
 
 
 @pytest.mark.parametrize("path", ["tickets", "tickets/{key}", "summary", "coverage", "platform"])
