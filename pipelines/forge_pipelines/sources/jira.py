@@ -279,13 +279,17 @@ class DataCenter:
         return exists(self.api, f"/rest/api/2/project/{project}")
 
     def search(self, walk: Walk) -> Iterator[list[dict[str, Any]]]:
-        """Issues, page by page: the next page begins where the last one ended, and steps on only within one moment."""
-        start, offset = walk.start, 0
+        """Issues, page by page: the next page begins at the last update of this one.
+
+        Where a whole page has one moment, it is asked for again, longer: an offset would skip issues when one before it
+        is updated. Only beyond the server's longest page is an offset left.
+        """
+        start, offset, size = walk.start, 0, PAGE
         while True:
             body = {
                 "jql": jql(walk.projects, start),
                 "startAt": offset,
-                "maxResults": PAGE,
+                "maxResults": size,
                 "fields": self.fields,
                 "expand": ["changelog"],
             }
@@ -296,7 +300,12 @@ class DataCenter:
             if not issues or offset + len(issues) >= int(answer.get("total", 0)):
                 return
             last = updated(issues[-1])
-            start, offset = (start, offset + len(issues)) if last == start else (last, 0)
+            if last != start:
+                start, offset, size = last, 0, PAGE
+            elif len(issues) >= size:
+                size *= 2
+            else:
+                offset += len(issues)
 
     def histories(self, issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         """The changelog rows: those embedded, or all of them where the embedded ones are not the whole."""

@@ -1,0 +1,458 @@
+"""The client and the four sources against a server that limits, breaks off, and moves things while they are read."""
+
+from __future__ import annotations
+
+import re
+import threading
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from forge_pipelines.http import Api, Patience
+from forge_pipelines.problems import LoadError, RateLimited, Stopped
+from forge_pipelines.sources import Page, Scope, github, jira, langfuse, prometheus
+from forge_stack.model import GitHubSource, JiraSource, LangfuseSource, PrometheusSource
+
+FAST = Patience(first_wait=0.01, unasked_limit_wait=0.05, total_wait=5.0)
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+SECRET = {"credentialsSecretRef": {"name": "s"}}
+
+
+def api(url: str, **values: Any) -> Api:
+    return Api(url, {"Authorization": "Bearer t0p-s3cret"}, patience=FAST, **values)
+
+
+def rows(pages: list[Page], table: str) -> list[dict[str, Any]]:
+    return [row for page in pages if table in page.rows for row in page.rows[table].to_pylist()]
+
+
+# The client
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        {"status": 429, "headers": {"Retry-After": "0"}},
+        {"status": 403, "body": {"message": "You have exceeded a secondary rate limit"}},
+        {"status": 500},
+        {"status": 502, "body": b"<html>Bad Gateway</html>"},
+        {"cut": True, "body": {"rows": list(range(1000))}},
+        {"drop": True},
+        {"body": b'{"rows": [1, 2'},
+        {"body": b""},
+    ],
+)
+def test_trouble_that_passes_is_got_over(scripted: Any, trouble: dict[str, Any]) -> None:
+    scripted.replies(reply(**trouble), reply(**trouble), reply(body={"rows": [1]}))
+    client = api(scripted.url)
+    assert client.get("/rows", what="rows") == {"rows": [1]}
+    assert client.requests == 3 == len(scripted.calls)
+
+
+def reply(**values: Any) -> Any:
+    """An answer of the script; the fields are those of conftest's Reply."""
+    return SimpleNamespace(**{"body": None, "status": 200, "headers": {}, "cut": False, "drop": False, **values})
+
+
+def test_a_limit_that_outlasts_the_patience_stops_the_load(scripted: Any) -> None:
+    scripted.replies(reply(status=429, headers={"Retry-After": "3600"}))
+    with pytest.raises(RateLimited, match=r"limits the rate.*asks to wait 3\d\d\d s more"):
+        api(scripted.url).get("/x", what="rows")
+    assert len(scripted.calls) == 1
+
+
+def test_a_signal_ends_a_wait(scripted: Any) -> None:
+    scripted.replies(reply(status=429, headers={"Retry-After": "4"}))
+    stop = threading.Event()
+    threading.Timer(0.2, stop.set).start()
+    started = datetime.now(UTC)
+    with pytest.raises(Stopped, match="signal"):
+        api(scripted.url, stop=stop).get("/x", what="rows")
+    assert datetime.now(UTC) - started < timedelta(seconds=2)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason", "text"),
+    [
+        ({"status": 401, "body": {"message": "Bad credentials"}}, "Unauthorized", "Bad credentials.*Secret"),
+        ({"status": 403, "body": {"message": "Resource not accessible"}}, "Forbidden", "right to read"),
+        ({"status": 404}, "NotFound", "check the url"),
+        ({"body": b"<!doctype html><title>Sign in</title>", "headers": {"Content-Type": "text/html"}}, "BadResponse",
+         "HTML page in place of JSON.*login"),
+        ({"status": 500, "body": {"message": "oops"}}, "BadResponse", "500.*oops"),
+    ],
+)  # fmt: skip
+def test_trouble_that_stays_is_told_with_its_remedy(
+    scripted: Any, values: dict[str, Any], reason: str, text: str
+) -> None:
+    scripted.replies(reply(**values))
+    with pytest.raises(LoadError, match=f"(?s){text}") as found:
+        api(scripted.url).get("/x", what="rows")
+    assert found.value.reason == reason
+    assert "t0p-s3cret" not in str(found.value)
+
+
+def test_an_unreachable_host_is_told() -> None:
+    with pytest.raises(LoadError, match=r"did not answer rows in 5 attempts.*network policy") as found:
+        api("http://127.0.0.1:1").get("/x", what="rows")
+    assert found.value.reason == "Unreachable"
+
+
+# GitHub
+
+
+def pull_request(number: int, updated: datetime, **values: Any) -> dict[str, Any]:
+    info = {"hasNextPage": False, "endCursor": None}
+    return {
+        "id": f"PR_{number}", "databaseId": number, "number": number, "createdAt": "2026-01-01T00:00:00Z",
+        "updatedAt": updated.isoformat(), "closedAt": None, "mergedAt": None, "title": f"#{number}", "body": None,
+        "state": "OPEN", "isDraft": False, "url": "u", "author": None, "mergedBy": None, "headRefName": "h",
+        "baseRefName": "main", "headRefOid": "abc", "mergeCommit": None, "additions": 1, "deletions": 2,
+        "changedFiles": 3, "reviewDecision": None, "labels": {"nodes": [], "pageInfo": info},
+        "reviews": {"nodes": [], "pageInfo": info}, "commits": {"totalCount": 0, "nodes": [], "pageInfo": info},
+        "timelineItems": {"nodes": [], "pageInfo": info}, **values,
+    }  # fmt: skip
+
+
+class Hub:
+    """Repositories of pull requests, newest update first, paged by keys as GitHub's cursors are."""
+
+    def __init__(self, repositories: dict[str, dict[int, datetime]]) -> None:
+        self.repositories = repositories
+        self.before_page: Any = lambda number: None
+        self.pages = 0
+        self.sizes: list[int] = []
+        self.too_heavy = 10_000
+
+    def __call__(self, call: Any) -> Any:
+        assert call.path == "/graphql" and call.headers["authorization"].startswith("Bearer ")
+        query, variables = call.body["query"], call.body["variables"]
+        rate = {"cost": 1, "remaining": 4000, "resetAt": "2026-03-01T13:00:00Z"}
+        if query.strip().startswith("query Newest"):
+            data: dict[str, Any] = {"rateLimit": rate}
+            for alias in re.findall(r"(r\d+): repository", query):
+                name = f"{variables['o' + alias[1:]]}/{variables['n' + alias[1:]]}"
+                dates = self.repositories[name].values()
+                data[alias] = {"pullRequests": {"nodes": [{"updatedAt": max(dates).isoformat()}] if dates else []}}
+            return reply(body={"data": data})
+        name = f"{variables['owner']}/{variables['name']}"
+        if name not in self.repositories:
+            error = {"type": "NOT_FOUND", "path": ["repository"], "message": f"Could not resolve '{name}'"}
+            return reply(body={"data": {"repository": None, "rateLimit": rate}, "errors": [error]})
+        self.sizes.append(variables["first"])
+        if variables["first"] > self.too_heavy:
+            return reply(status=502, body=b"<html>timeout</html>")
+        self.pages += 1
+        self.before_page(self.pages)
+        ordered = sorted(((at, n) for n, at in self.repositories[name].items()), reverse=True)
+        if variables["after"]:
+            at, number = variables["after"].split("|")
+            ordered = [o for o in ordered if o < (datetime.fromisoformat(at), int(number))]
+        page = ordered[: variables["first"]]
+        info = {"hasNextPage": len(page) < len(ordered), "endCursor": f"{page[-1][0]}|{page[-1][1]}" if page else None}
+        nodes = [pull_request(n, at) for at, n in page]
+        connection = {"nodes": nodes, "pageInfo": info}
+        return reply(
+            body={"data": {"rateLimit": rate, "repository": {"nameWithOwner": name, "pullRequests": connection}}}
+        )
+
+
+def github_source(url: str, *repositories: str, **values: Any) -> GitHubSource:
+    return GitHubSource.model_validate({"url": url, **SECRET, "repositories": repositories, **values})
+
+
+def load_github(spec: GitHubSource, state: dict[str, Any], **values: Any) -> list[Page]:
+    return list(github.pages(spec, api(spec.url), Scope(state, NOW, **values)))
+
+
+def test_github_first_then_nothing_new_then_one(scripted: Any) -> None:
+    old = NOW - timedelta(days=1)
+    hub = Hub({"a/x": {n: old - timedelta(minutes=n) for n in range(60)}, "a/y": {1: old}, "a/empty": {}})
+    scripted.script = hub
+    spec = github_source(scripted.url, "a/x", "a/y", "a/empty")
+    first = load_github(spec, {})
+    assert {(r["repository"], r["number"]) for r in rows(first, "pull_requests")} == {
+        *(("a/x", n) for n in range(60)),
+        ("a/y", 1),
+    }
+    scripted.calls.clear()
+    second = load_github(spec, first[-1].state or {})
+    assert rows(second, "pull_requests") == [] and len(scripted.calls) == 1, "one query tells that nothing is new"
+    hub.repositories["a/y"][2] = NOW
+    third = load_github(spec, second[-1].state or {})
+    assert {r["number"] for r in rows(third, "pull_requests")} == {1, 2}, "1 is in the overlap"
+    # What is newest is fresh: the next load reads its overlap again, in case something came late beside it.
+    hub.repositories["a/y"][3] = NOW - timedelta(minutes=2)
+    assert {r["number"] for r in rows(load_github(spec, third[-1].state or {}), "pull_requests")} == {2, 3}
+
+
+def test_github_updates_while_walking_are_not_lost(scripted: Any) -> None:
+    start = NOW - timedelta(days=30)
+    hub = Hub({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
+
+    def touch(page: int) -> None:
+        hub.repositories["a/x"][page * 3] = NOW - timedelta(minutes=30 - page)
+
+    scripted.script, hub.before_page = hub, touch
+    spec = github_source(scripted.url, "a/x")
+    first = load_github(spec, {})
+    hub.before_page = lambda page: None
+    second = load_github(spec, first[-1].state or {})
+    found: dict[int, datetime] = {}
+    for row in rows([*first, *second], "pull_requests"):
+        found[row["number"]] = max(found.get(row["number"], row["updated_at"]), row["updated_at"])
+    assert found == hub.repositories["a/x"]
+
+
+def test_github_a_cut_walk_goes_on_from_its_page(scripted: Any) -> None:
+    start = NOW - timedelta(days=30)
+    hub = Hub({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
+    scripted.script = hub
+    spec = github_source(scripted.url, "a/x")
+    pages = github.pages(spec, api(spec.url), Scope({}, NOW))
+    begun = [next(pages), next(pages)]
+    hub.repositories["a/x"][0] = NOW - timedelta(minutes=1)
+    rest = load_github(spec, begun[-1].state or {})
+    found = {r["number"]: r["updated_at"] for r in rows([*begun, *rest], "pull_requests")}
+    assert found == hub.repositories["a/x"]
+    assert len(rows(rest, "pull_requests")) <= 52, "what was read before the cut is not read again"
+
+
+def test_github_heavy_pages_are_halved_and_grow_again(scripted: Any) -> None:
+    hub = Hub({"a/x": {n: NOW - timedelta(days=1, minutes=n) for n in range(40)}})
+    hub.too_heavy = 8
+    scripted.script = hub
+    found = load_github(github_source(scripted.url, "a/x"), {})
+    assert len({r["number"] for r in rows(found, "pull_requests")}) == 40
+    assert hub.sizes[:3] == [25, 25, 12] and 6 in hub.sizes and 7 in hub.sizes
+
+
+def test_github_a_missing_repository_costs_a_warning_and_all_missing_an_error(scripted: Any) -> None:
+    scripted.script = Hub({"a/x": {1: NOW}})
+    warnings: list[str] = []
+    found = load_github(github_source(scripted.url, "a/gone", "a/x"), {}, warn=warnings.append)
+    assert [r["number"] for r in rows(found, "pull_requests")] == [1]
+    assert len(warnings) == 1 and "a/gone" in warnings[0]
+    with pytest.raises(LoadError, match="a/gone") as error:
+        load_github(github_source(scripted.url, "a/gone"), {})
+    assert error.value.reason == "NotFound"
+
+
+def test_github_limits_inside_a_200_are_waited_for_or_stop_the_load(scripted: Any) -> None:
+    hub, limited = Hub({"a/x": {1: NOW}}), [1]
+
+    def script(call: Any) -> Any:
+        if limited:
+            limited.pop()
+            return reply(body={"errors": [{"type": "RATE_LIMITED", "message": "limit"}]}, headers={"Retry-After": "0"})
+        return hub(call)
+
+    scripted.script = script
+    assert len(rows(load_github(github_source(scripted.url, "a/x"), {}), "pull_requests")) == 1
+    scripted.replies(reply(body={"errors": [{"type": "RATE_LIMITED"}]}, headers={"Retry-After": "4000"}))
+    with pytest.raises(RateLimited):
+        load_github(github_source(scripted.url, "a/x"), {})
+
+
+def test_github_nested_connections_are_followed_to_their_ends(scripted: Any) -> None:
+    commits = [{"commit": {"oid": f"c{n}", "authoredDate": "2026-01-01T00:00:00Z", "author": {}}} for n in range(230)]
+
+    def script(call: Any) -> Any:
+        variables = call.body["variables"]
+        after = int(variables["after"] or 0)
+        info = {"hasNextPage": after + 100 < 230, "endCursor": str(after + 100)}
+        part = {"totalCount": 230, "nodes": commits[after : after + 100], "pageInfo": info}
+        if "id" in variables:
+            assert variables["id"] == "PR_1"
+            return reply(body={"data": {"node": {"commits": part}}})
+        one = {"nodes": [pull_request(1, NOW, commits=part)], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+        return reply(body={"data": {"repository": {"pullRequests": one}}})
+
+    scripted.script = script
+    (row,) = rows(load_github(github_source(scripted.url, "a/x"), {}), "pull_requests")
+    assert row["commits_count"] == 230 and row["commits"].count('"oid"') == 230
+    assert len(scripted.calls) == 3
+
+
+# Jira
+
+
+class Site:
+    """Issues by update, as Cloud (token of a snapshot) and as Data Center (offset into the living order)."""
+
+    def __init__(self, updates: dict[int, datetime]) -> None:
+        self.updates = updates
+        self.before_page: Any = lambda number: None
+        self.pages = 0
+        self.bulk = True
+        self.projects = {"AB"}
+
+    def issue(self, number: int) -> dict[str, Any]:
+        at = self.updates[number].isoformat()
+        history = {"id": f"{number}0", "created": at, "items": [{"field": "status", "toString": f"v{at}"}]}
+        changelog = {"startAt": 0, "maxResults": 1, "total": 1, "histories": [history]}
+        fields = {"updated": at, "created": "2026-01-01T00:00:00Z", "project": {"key": "AB"}}
+        return {"id": str(number), "key": f"AB-{number}", "fields": fields, "changelog": changelog}
+
+    def found(self, jql: str) -> list[int]:
+        bound = re.search(r"updated >= (\d+)", jql)
+        start = datetime.fromtimestamp(int(bound[1]) / 1000, UTC) if bound else datetime(1970, 1, 1, tzinfo=UTC)
+        return [n for _, n in sorted((at, n) for n, at in self.updates.items() if at >= start)]
+
+    def __call__(self, call: Any) -> Any:
+        if call.path.endswith("/serverInfo"):
+            return reply(body={"deploymentType": "Server"})
+        if call.path.startswith("/rest/api/3/project/") or call.path.startswith("/rest/api/2/project/"):
+            return reply(status=200 if call.path.rpartition("/")[2] in self.projects else 404, body={})
+        if call.path.endswith("/bulkfetch"):
+            if not self.bulk:
+                return reply(status=404, body={"message": "no"})
+            logs = [
+                {"issueId": id_, "changeHistories": self.issue(int(id_))["changelog"]["histories"]}
+                for id_ in call.body["issueIdsOrKeys"]
+            ]
+            half, token = len(logs) // 2, call.body.get("nextPageToken")
+            if token or half == 0:
+                return reply(body={"issueChangeLogs": logs[half:] if token else logs})
+            return reply(body={"issueChangeLogs": logs[:half], "nextPageToken": "more"})
+        if call.path.endswith("/changelog"):
+            number = int(call.path.split("/")[-2])
+            return reply(body={"values": self.issue(number)["changelog"]["histories"], "isLast": True, "total": 1})
+        asked = set(re.findall(r'"(\w+)"', call.body["jql"]))
+        if asked - self.projects:
+            return reply(status=400, body={"errorMessages": ["The value 'NO' does not exist for the field 'project'."]})
+        self.pages += 1
+        self.before_page(self.pages)
+        size = call.body["maxResults"]
+        order = self.found(call.body["jql"])
+        if call.path == "/rest/api/3/search/jql":
+            token = call.body.get("nextPageToken")
+            order = [int(n) for n in token.split(",")] if token else order
+            rest = ",".join(map(str, order[size:]))
+            body = {"issues": [self.issue(n) for n in order[:size]], "isLast": not rest}
+            return reply(body=body | ({"nextPageToken": rest} if rest else {}))
+        start = call.body["startAt"]
+        issues = [self.issue(n) for n in order[start : start + size]]
+        return reply(body={"issues": issues, "startAt": start, "maxResults": size, "total": len(order)})
+
+
+def jira_source(url: str, **values: Any) -> JiraSource:
+    return JiraSource.model_validate({"url": url, **SECRET, "projects": ["AB"], "deployment": "Cloud", **values})
+
+
+def load_jira(spec: JiraSource, state: dict[str, Any], **values: Any) -> list[Page]:
+    return list(jira.pages(spec, api(spec.url), Scope(state, NOW, **values)))
+
+
+def latest(pages: list[Page]) -> dict[int, datetime]:
+    found: dict[int, datetime] = {}
+    for row in rows(pages, "issues"):
+        found[int(row["id"])] = max(found.get(int(row["id"]), row["updated_at"]), row["updated_at"])
+    return found
+
+
+@pytest.mark.parametrize("deployment", ["Cloud", "DataCenter"])
+def test_jira_issues_that_move_while_the_pages_are_read_are_not_lost(
+    scripted: Any, deployment: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jira, "PAGE", 10)
+    start = NOW - timedelta(days=20)
+    # Many share one moment, so that keys of time alone would not get on.
+    site = Site({n: start + timedelta(hours=n if n > 25 else 0) for n in range(95)})
+    scripted.script = site
+    site.before_page = lambda page: site.updates.update({page * 2: NOW - timedelta(minutes=30 - page)})
+    spec = jira_source(scripted.url, deployment=deployment)
+    first = load_jira(spec, {})
+    site.before_page = lambda page: None
+    second = load_jira(spec, first[-1].state or {})
+    assert latest([*first, *second]) == site.updates
+    logs = {int(r["issue_id"]) for r in rows([*first, *second], "issue_changelogs")}
+    assert logs == set(site.updates)
+
+
+def test_jira_a_late_index_is_met_by_the_overlap(scripted: Any) -> None:
+    site = Site({1: NOW - timedelta(hours=3), 2: NOW - timedelta(minutes=10)})
+    scripted.script = site
+    first = load_jira(jira_source(scripted.url), {})
+    site.updates[3] = NOW - timedelta(minutes=50)
+    second = load_jira(jira_source(scripted.url), first[-1].state or {})
+    assert 3 in latest(second) and 1 not in latest(second)
+
+
+def test_jira_without_bulk_changelogs_asks_issue_by_issue(scripted: Any) -> None:
+    site = Site({n: NOW - timedelta(hours=n) for n in range(3)})
+    site.bulk = False
+    scripted.script = site
+    assert len(rows(load_jira(jira_source(scripted.url), {}), "issue_changelogs")) == 3
+
+
+def test_jira_tells_the_kind_of_its_site_once(scripted: Any) -> None:
+    scripted.script = Site({1: NOW})
+    spec = jira_source(scripted.url, deployment="Auto")
+    state = load_jira(spec, {})[-1].state or {}
+    assert state["deployment"] == "DataCenter"
+    load_jira(spec, state)
+    assert sum(call.path.endswith("serverInfo") for call in scripted.calls) == 1
+
+
+def test_jira_an_unknown_project_costs_a_warning_and_only_unknown_ones_an_error(scripted: Any) -> None:
+    site = Site({1: NOW})
+    scripted.script = site
+    warnings: list[str] = []
+    found = load_jira(jira_source(scripted.url, projects=["AB", "NO"]), {}, warn=warnings.append)
+    assert latest(found) == site.updates and "NO" in warnings[0]
+    assert set((found[-1].state or {})["projects"]) == {"AB"}, "the unknown one is loaded whole once it is there"
+    with pytest.raises(LoadError, match="no project NO") as error:
+        load_jira(jira_source(scripted.url, projects=["NO"]), {})
+    assert error.value.reason == "NotFound"
+
+
+# Langfuse
+
+
+def test_langfuse_empty_pages_are_no_end_while_a_cursor_is_given(scripted: Any) -> None:
+    at = (NOW - timedelta(hours=1)).isoformat()
+    one = {"id": "o", "traceId": "t", "startTime": at, "type": "SPAN", "projectId": "p", "updatedAt": at}
+    pages = {None: ([], "1"), "1": ([one], "2"), "2": ([], "3"), "3": ([{**one, "id": "p", "traceId": "u"}], None)}
+
+    def script(call: Any) -> Any:
+        if call.path == "/api/public/projects":
+            return reply(body={"data": [{"id": "p"}]})
+        if call.path == "/api/public/traces":
+            return reply(status=404, body={"message": "gone"})
+        if call.params["fields"] == "core":
+            return reply(body={"data": [], "meta": {}})
+        assert {"ticket", "stage", "repo", "event", "attempt"} <= set(call.params["expandMetadata"].split(","))
+        data, cursor = pages[call.params.get("cursor")]
+        return reply(body={"data": data, "meta": {"cursor": cursor} if cursor else {}})
+
+    scripted.script = script
+    spec = LangfuseSource.model_validate({"url": scripted.url, **SECRET, "since": NOW - timedelta(days=1)})
+    found = list(langfuse.pages(spec, api(spec.url), Scope({}, NOW)))
+    assert [r["id"] for r in rows(found, "observations")] == ["o", "p"]
+    assert [r["id"] for r in rows(found, "traces")] == ["t", "u"]
+
+
+# Prometheus
+
+
+def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted: Any) -> None:
+    def script(call: Any) -> Any:
+        start, end, step = (int(call.body[name]) for name in ("start", "end", "step"))
+        assert (end - start) / step < 11_000
+        values = [[t, "1"] for t in range(start, end + 1, step)]
+        result = [{"metric": {"__name__": "up"}, "values": values}]
+        return reply(body={"status": "success", "data": {"resultType": "matrix", "result": result}, "warnings": ["w"]})
+
+    scripted.script = script
+    spec = PrometheusSource.model_validate({"url": scripted.url, "step": "60s", "backfill": "20d"})
+    warnings: list[str] = []
+    found = list(prometheus.pages(spec, api(spec.url), Scope({}, NOW, warn=warnings.append)))
+    times = [r["sampled_at"] for r in rows(found, "samples")]
+    assert len(times) == len(set(times)) == 20 * 1440 + 1 and len(scripted.calls) == 3
+    assert "w" in warnings[0]
+    scripted.replies(reply(status=400, body={"status": "error", "errorType": "bad_data", "error": "parse error"}))
+    with pytest.raises(LoadError, match=r"prometheus.queries 'forge'.*parse error") as error:
+        list(prometheus.pages(spec, api(spec.url), Scope({}, NOW)))
+    assert error.value.reason == "InvalidConfiguration"
