@@ -1,0 +1,7 @@
+with source as (
+
+    {{ bronze_loads('jira') }}
+
+)
+
+select * from source

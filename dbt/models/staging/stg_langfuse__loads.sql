@@ -1,0 +1,7 @@
+with source as (
+
+    {{ bronze_loads('langfuse') }}
+
+)
+
+select * from source

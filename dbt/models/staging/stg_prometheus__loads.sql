@@ -1,0 +1,7 @@
+with source as (
+
+    {{ bronze_loads('prometheus') }}
+
+)
+
+select * from source

@@ -1,0 +1,11 @@
+{#- The columns together name a row. -#}
+{% test unique_combination(model, columns) %}
+
+select
+    {{ columns | join(', ') }},
+    count() as copies
+from {{ model }}
+group by {{ columns | join(', ') }}
+having count() > 1
+
+{% endtest %}
