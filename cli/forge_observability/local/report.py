@@ -7,8 +7,9 @@ from typing import Any
 
 import httpx
 from forge_stack.wire import LoadSummary, TransformSummary
-from rich.console import Console
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
+from rich.text import Text
 
 
 def load_line(name: str, good: bool, seconds: float, summary: LoadSummary | None, failure: str) -> str:
@@ -40,7 +41,7 @@ async def print_summary(out: Console, api_url: str, headers: dict[str, str]) -> 
             out.print(f"[yellow]no summary: the API says {error}[/yellow]")
             return
     out.print()
-    out.print(summary_table(answer))
+    out.print(summary_view(answer))
 
 
 def _hours(seconds: float | None) -> str:
@@ -51,9 +52,34 @@ def _dollars(amount: str | None) -> str:
     return "unknown" if amount is None else f"${Decimal(amount):,.2f}"
 
 
-def summary_table(summary: dict[str, Any]) -> Table:
-    """The gold summary as a table."""
-    table = Table(title="gold", box=None, pad_edge=False, title_justify="left", show_header=False, padding=(0, 2, 0, 0))
-    for name, value in summary.items():
-        table.add_row(str(name), str(value))
+def _table(*columns: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index == 0 else "right", no_wrap=True)
     return table
+
+
+def summary_view(summary: dict[str, Any]) -> RenderableType:
+    """The gold summary: the organisation at a glance, by project, where the money goes, what each source brought."""
+    lead, cost = summary["lead_time"], summary["cost"]
+    head = Text.assemble(
+        ("gold  ", "bold"),
+        f"{summary['tickets']:,} tickets, {summary['done']:,} done; lead time median {_hours(lead['median_seconds'])}, "
+        f"p90 {_hours(lead['p90_seconds'])}\n      agents {_dollars(cost['total_usd'])}, of that "
+        f"{_dollars(cost['unattributed_usd'])} without a ticket; {_dollars(cost['per_done_ticket_usd'])} a done ticket",
+    )
+    projects = _table("project", "tickets", "done", "median lead time", "agents")
+    for p in summary["by_project"]:
+        name = p["project_key"] or "(not in Jira)"
+        projects.add_row(
+            name, f"{p['tickets']:,}", f"{p['done']:,}", _hours(p["median_lead_time_seconds"]), _dollars(p["cost_usd"])
+        )
+    stages = _table("stage and model", "calls", "tokens", "cost")
+    for s in summary["by_stage_and_model"][:6]:
+        name = f"{s['stage'] or '(no stage)'}  {s['model']}"
+        stages.add_row(name, f"{s['llm_calls']:,}", f"{s['total_tokens']:,}", _dollars(s["cost_usd"]))
+    coverage = _table("source", "rows", "loads", "newest event")
+    for c in summary["coverage"]:
+        newest = (c["newest_event_at"] or "nothing yet")[:16].replace("T", " ")
+        coverage.add_row(f"{c['source']} ({c['type']})", f"{c['rows']:,}", f"{c['loads']:,}", newest)
+    return Group(head, Text(), projects, Text(), stages, Text(), coverage)

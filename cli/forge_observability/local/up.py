@@ -82,6 +82,7 @@ class Runner:
         self.api_url = ""
         self.store_ready = False
         self.api_ready = False
+        self.news = False
 
     def stop(self) -> None:
         """Begin to end: a second call has nothing to add, children get their time to end cleanly."""
@@ -97,6 +98,9 @@ class Runner:
             self._collect()
             wake = self._start_due(writer)
             self._tell_status()
+            if self.news and not self.options.once:
+                self.news = False
+                await report.print_summary(self.out, self.api_url, self._headers())
             if self.options.once and self._all_done():
                 break
             await self._sleep(wake)
@@ -241,6 +245,7 @@ class Runner:
         )
         told = committed.with_summary(summary, failure=f"ended with code {child.code}; its log is {child.log}")
         self.state.status = self.state.status.model_copy(update={"transform": told})
+        self.news = good
         self.out.print(report.transform_line(run.sequence, good, child.seconds(), summary, told.message))
 
     # What is due
