@@ -1,0 +1,160 @@
+"""What all builders share: their inputs, metadata, and pods that the restricted Pod Security Standard admits
+(https://kubernetes.io/docs/concepts/security/pod-security-standards/)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from forge_stack.model import API_VERSION, KIND, ObservabilityStack, Resources
+
+from forge_operator.names import (
+    CHILDREN,
+    COMPONENT_LABEL,
+    INSTANCE_LABEL,
+    MANAGED_BY_LABEL,
+    MANAGER,
+    NAME_LABEL,
+    PART_OF_LABEL,
+    STACK_LABEL,
+    Kind,
+    Manifest,
+)
+from forge_operator.settings import Settings
+
+WORK_DIR = "/work"
+DSN_DIR = "/etc/forge/store"
+CREDENTIALS_DIR = "/etc/forge/credentials"
+TOKEN_DIR = "/etc/forge/token"  # noqa: S105 - a folder, no secret
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the children are built from: the stack, the operator's settings, and what was read of the world.
+
+    `dsn_key` and `reader_key` are keys of the Secret `store_secret`. `store_hash` and `api_hash` stand for the content
+    of the Secrets that a running pod reads only once; empty until they exist. `held` names sources whose CronJob must
+    not fire yet. `claim_templates` are the live StatefulSet's, which Kubernetes lets nobody change.
+    """
+
+    stack: ObservabilityStack
+    settings: Settings
+    store_secret: str
+    dsn_key: str = "dsn"
+    reader_key: str = "reader-dsn"
+    store_hash: str = ""
+    api_hash: str = ""
+    held: frozenset[str] = frozenset()
+    claim_templates: list[Manifest] | None = None
+    service_monitors: bool = False
+
+    @property
+    def name(self) -> str:
+        """The stack's name."""
+        return self.stack.metadata.name
+
+    @property
+    def namespace(self) -> str:
+        """The stack's namespace."""
+        return self.stack.metadata.namespace
+
+
+def labels(inputs: Inputs, component: str, **more: str) -> dict[str, str]:
+    """The recommended labels, and the stack's own."""
+    return {
+        NAME_LABEL: "forge-observability",
+        INSTANCE_LABEL: inputs.name,
+        COMPONENT_LABEL: component,
+        PART_OF_LABEL: inputs.name,
+        MANAGED_BY_LABEL: MANAGER,
+        STACK_LABEL: inputs.name,
+        **more,
+    }
+
+
+def pod_selector(inputs: Inputs, component: str) -> dict[str, str]:
+    """The labels by which a component's pods are selected; they never change, because selectors cannot."""
+    return {STACK_LABEL: inputs.name, COMPONENT_LABEL: component}
+
+
+def owner(inputs: Inputs) -> dict[str, Any]:
+    """The reference by which Kubernetes deletes a child with its stack."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": inputs.name,
+        "uid": inputs.stack.metadata.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def child(
+    inputs: Inputs, kind: Kind, name: str, component: str, more: Mapping[str, str] | None = None, **body: Any
+) -> Manifest:
+    """A child's manifest: identity, labels, owner, and the given top-level fields."""
+    return {
+        "apiVersion": kind.api_version,
+        "kind": kind.kind,
+        "metadata": {
+            "name": name,
+            "namespace": inputs.namespace,
+            "labels": labels(inputs, component, **(more or {})),
+            "ownerReferences": [owner(inputs)],
+        },
+        **body,
+    }
+
+
+def resources(wanted: Resources) -> dict[str, Any]:
+    """Compute resources, as in a pod."""
+    return wanted.model_dump(mode="json", exclude_defaults=True)
+
+
+def container(inputs: Inputs, name: str, image: str, **more: Any) -> dict[str, Any]:
+    """A container that may write only where a volume is mounted and gains no privilege."""
+    pull_policy = inputs.settings.pull_policies.get(image, "")
+    return {
+        "name": name,
+        "image": inputs.settings.images[image],
+        **({"imagePullPolicy": pull_policy} if pull_policy else {}),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        **more,
+    }
+
+
+def pod_spec(inputs: Inputs, **more: Any) -> dict[str, Any]:
+    """What every pod has. The images name a numeric user, so that no uid is pinned here (the store's is)."""
+    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **more.pop("securityContext", {})}
+    pull_secrets = [{"name": name} for name in inputs.settings.pull_secrets]
+    return {
+        "serviceAccountName": inputs.name,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": context,
+        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
+        **more,
+    }
+
+
+def secret_volume(name: str, secret: str, items: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A Secret as files; `items` maps keys to file names, all keys when absent."""
+    source: dict[str, Any] = {"secretName": secret, "defaultMode": 0o444}
+    if items:
+        source["items"] = [{"key": key, "path": path} for key, path in items.items()]
+    return {"name": name, "secret": source}
+
+
+def env(**values: str) -> list[dict[str, Any]]:
+    """Environment variables, in the order given."""
+    return [{"name": name, "value": value} for name, value in values.items()]
+
+
+def service_account(inputs: Inputs) -> Manifest:
+    """The identity of the stack's pods: it may do nothing, and no pod gets its token."""
+    return child(inputs, CHILDREN["ServiceAccount"], inputs.name, "stack", automountServiceAccountToken=False)

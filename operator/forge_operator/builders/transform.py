@@ -1,0 +1,105 @@
+"""The Job of one transform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+
+from forge_stack import wire
+from forge_stack.decisions import FinishedLoad
+
+from forge_operator.builders.common import (
+    DSN_DIR,
+    WORK_DIR,
+    Inputs,
+    child,
+    container,
+    env,
+    labels,
+    pod_spec,
+    resources,
+    secret_volume,
+)
+from forge_operator.names import CHILDREN, COVERS_ANNOTATION, SEQUENCE_LABEL, Manifest, transform_name
+
+COMPONENT = "transform"
+LONGEST_TRANSFORM = 2 * 3600
+KEEP = 24 * 3600
+"""Seconds a finished transform stays: its evidence must outlive an operator that is away."""
+
+
+def encode_covers(loads: Iterable[FinishedLoad]) -> str:
+    """The batch of a transform, as its Job carries it."""
+    return json.dumps([[load.uid, load.source, load.ended_at.isoformat()] for load in loads], separators=(",", ":"))
+
+
+def decode_covers(annotations: Mapping[str, str]) -> list[FinishedLoad]:
+    """The batch that a transform's Job carries; empty when somebody took the annotation away."""
+    try:
+        rows = json.loads(annotations.get(COVERS_ANNOTATION, "[]"))
+        return [FinishedLoad(uid, source, datetime.fromisoformat(ended)) for uid, source, ended in rows]
+    except (ValueError, TypeError):
+        return []
+
+
+def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
+    """Transform number `sequence`, for the loads it covers."""
+    spec = inputs.stack.spec
+    request = wire.TransformRequest(
+        sources=[wire.TransformSource(name=source.name, type=source.type) for source in spec.sources],
+        loaded=sorted({load.source for load in covers}),
+        variables=spec.transform.variables.model_dump(),
+        bronze_retention_days=spec.retention.bronze,
+    )
+    program = container(
+        inputs,
+        COMPONENT,
+        "dbt",
+        env=env(
+            **{
+                wire.ENV_TRANSFORM: request.model_dump_json(by_alias=True),
+                wire.ENV_STORE_DSN_FILE: f"{DSN_DIR}/dsn",
+                wire.ENV_WORK_DIR: WORK_DIR,
+                wire.ENV_TERMINATION_LOG: "/dev/termination-log",
+            }
+        ),
+        volumeMounts=[
+            {"name": "work", "mountPath": WORK_DIR},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - a volume of the pod
+            {"name": "store", "mountPath": DSN_DIR, "readOnly": True},
+        ],
+    )
+    if wanted := resources(spec.transform.resources):
+        program["resources"] = wanted
+    manifest = child(
+        inputs,
+        CHILDREN["Job"],
+        transform_name(inputs.name, sequence),
+        COMPONENT,
+        {SEQUENCE_LABEL: str(sequence)},
+        spec={
+            "backoffLimit": 0,
+            "activeDeadlineSeconds": LONGEST_TRANSFORM,
+            "ttlSecondsAfterFinished": KEEP,
+            "podFailurePolicy": {
+                "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
+            },
+            "template": {
+                "metadata": {"labels": labels(inputs, COMPONENT, **{SEQUENCE_LABEL: str(sequence)})},
+                "spec": pod_spec(
+                    inputs,
+                    restartPolicy="Never",
+                    terminationGracePeriodSeconds=60,
+                    containers=[program],
+                    volumes=[
+                        {"name": "work", "emptyDir": {}},
+                        {"name": "tmp", "emptyDir": {}},
+                        secret_volume("store", inputs.store_secret, {inputs.dsn_key: "dsn"}),
+                    ],
+                ),
+            },
+        },
+    )
+    manifest["metadata"]["annotations"] = {COVERS_ANNOTATION: encode_covers(covers)}
+    return manifest

@@ -1,0 +1,85 @@
+"""Events: what happened to a stack, with a reason for machines and a note for people.
+
+An Event's name is made from what it says, so that saying it again, after a restart or by a second operator, is a
+conflict that is ignored: no storms, no duplicates while the API server keeps the first (an hour by default).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+import aiohttp
+from forge_stack.model import API_VERSION, KIND, ObservabilityStack
+
+from forge_operator.api import Api, ApiError
+from forge_operator.names import EVENT, MANAGER, Manifest
+
+logger = logging.getLogger(__name__)
+
+NOTE_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class Happening:
+    """One thing to tell. `subject` tells two happenings of one reason apart (a Job's uid, a generation)."""
+
+    reason: str
+    action: str
+    note: str
+    subject: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+class Recorder:
+    """Writes Events; a failure to do so never fails a reconcile."""
+
+    def __init__(self, api: Api, identity: str) -> None:
+        self._api = api
+        self._identity = identity
+        self._told: dict[str, None] = {}
+
+    async def tell(self, namespace: str, name: str, uid: str, happening: Happening) -> None:
+        """Write one Event about a stack, once."""
+        manifest = event(namespace, name, uid, happening, self._identity, datetime.now(UTC))
+        key = f"{namespace}/{manifest['metadata']['name']}"
+        if key in self._told:
+            return
+        try:
+            await self._api.create(manifest, EVENT)
+        except ApiError as error:
+            if error.reason != "AlreadyExists":
+                logger.warning("an Event was refused: %s", error, extra={"stack": f"{namespace}/{name}"})
+                return
+        except (aiohttp.ClientError, TimeoutError) as error:
+            logger.warning("an Event was not written: %s", error, extra={"stack": f"{namespace}/{name}"})
+            return
+        self._told[key] = None
+        while len(self._told) > 10_000:
+            del self._told[next(iter(self._told))]
+
+
+def event(namespace: str, name: str, uid: str, happening: Happening, identity: str, now: datetime) -> Manifest:
+    """The manifest of an events.k8s.io/v1 Event."""
+    identifier = hashlib.sha256("\0".join([uid, happening.reason, happening.subject]).encode()).hexdigest()[:16]
+    return {
+        "apiVersion": EVENT.api_version,
+        "kind": EVENT.kind,
+        "metadata": {"name": f"{name}.{identifier}", "namespace": namespace},
+        "eventTime": now.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": f"observability.forge.dev/{MANAGER}",
+        "reportingInstance": identity[:128],
+        "type": happening.type,
+        "reason": happening.reason,
+        "action": happening.action,
+        "note": happening.note[:NOTE_LENGTH],
+        "regarding": {"apiVersion": API_VERSION, "kind": KIND, "namespace": namespace, "name": name, "uid": uid},
+    }
+
+
+def subject_of(stack: ObservabilityStack) -> tuple[str, str, str]:
+    """What `tell` needs of a stack."""
+    return stack.metadata.namespace, stack.metadata.name, stack.metadata.uid

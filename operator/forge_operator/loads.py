@@ -1,0 +1,156 @@
+"""The loads of a stack: what their Jobs and pods say, and when a first load must be started. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from forge_stack.decisions import FinishedLoad, retry_delay
+from forge_stack.model import Source, SourceStatus
+from forge_stack.status import Fact, SourceFacts
+from forge_stack.wire import LoadSummary
+
+from forge_operator.builders.loads import COMPONENT
+from forge_operator.names import COMPONENT_LABEL, FIRST_LABEL, SOURCE_LABEL, Manifest, label
+from forge_operator.observe import Ended, failure, job_end, moment, pod_trouble, reported
+from forge_operator.world import World
+
+KEPT_FIRST_LOADS = 3
+OWN_REASONS = frozenset(
+    {"SecretMissing", "SecretKeyMissing", "Unschedulable", "ImagePullBackOff", "CreateContainerConfigError"}
+    | {"CreateContainerError"}
+)
+"""Reasons that this module gives while a load cannot start; they end when it can."""
+
+SECRET_KEYS = {
+    "langfuse": (("publicKey", "secretKey"),),
+    "github": (("token",),),
+    "jira": (("token",),),
+    "prometheus": (("token",), ("username", "password")),
+}
+"""The keys that a source's Secret must have: one of the sets (docs/architecture.md)."""
+
+
+@dataclass(frozen=True)
+class Loads:
+    """The load Jobs of one source, oldest end first."""
+
+    source: Source
+    cron_job: Manifest | None
+    active: tuple[Manifest, ...]
+    ended: tuple[tuple[Manifest, Ended], ...]
+
+    @property
+    def first_attempts(self) -> int:
+        """The highest number of a first load that still exists."""
+        jobs = [*self.active, *(job for job, _ in self.ended)]
+        return max((int(label(job, FIRST_LABEL) or 0) for job in jobs), default=0)
+
+    def succeeded_before(self, known: SourceStatus | None) -> bool:
+        """Whether a load of the source is known to have succeeded: by the status, a Job, or the CronJob."""
+        return (
+            (known is not None and known.last_success_time is not None)
+            or any(end.succeeded for _, end in self.ended)
+            or last_success(self.cron_job) is not None
+        )
+
+
+def last_success(cron_job: Manifest | None) -> datetime | None:
+    """When the last scheduled load succeeded, by the CronJob's own record."""
+    at = (cron_job or {}).get("status", {}).get("lastSuccessfulTime")
+    return moment(at) if at else None
+
+
+def loads_of(world: World, source: Source, cron_job: Manifest | None) -> Loads:
+    """Sort the Jobs of one source."""
+    jobs = [
+        job
+        for job in world.jobs
+        if label(job, COMPONENT_LABEL) == COMPONENT and label(job, SOURCE_LABEL) == source.name
+    ]
+    ends = [(job, job_end(job)) for job in jobs]
+    ended = sorted(((job, end) for job, end in ends if end is not None), key=lambda pair: pair[1].at)
+    return Loads(source, cron_job, tuple(job for job, end in ends if end is None), tuple(ended))
+
+
+def finished_loads(loads: Sequence[Loads], covered: dict[str, datetime]) -> list[FinishedLoad]:
+    """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record."""
+    found = []
+    for each in loads:
+        name = each.source.name
+        ended = [(job, end) for job, end in each.ended if end.succeeded]
+        found += [FinishedLoad(job["metadata"]["uid"], name, end.at) for job, end in ended]
+        newest = max([end.at for _, end in ended], default=None)
+        recorded = last_success(each.cron_job)
+        if recorded is not None and each.cron_job is not None:
+            seen = [at for at in (newest, covered.get(name)) if at is not None]
+            if not seen or recorded > max(seen):
+                uid = f"{each.cron_job['metadata']['name']}@{recorded.isoformat()}"
+                found.append(FinishedLoad(uid, name, recorded))
+    return found
+
+
+def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem: Fact | None) -> SourceFacts:
+    """What this pass saw of one source; an end that the status tells already is told again only with its summary."""
+    active_pods = [pod for job in loads.active for pod in world.pods_of(job)]
+    problem = secret_problem or pod_trouble(active_pods)
+    result = SourceFacts(source=loads.source, running=bool(loads.active), problem=problem)
+    if not loads.ended:
+        return result
+    job, end = loads.ended[-1]
+    pods = world.pods_of(job)
+    summary = reported(pods, COMPONENT)
+    summary = summary if isinstance(summary, LoadSummary) else None
+    if summary is None and known is not None and known.last_load_time is not None and end.at <= known.last_load_time:
+        return result
+    reason, message = "", ""
+    if not end.succeeded and summary is None:
+        limit = str(loads.source.resources.limits.get("memory", ""))
+        reason, message = failure(end, pods, COMPONENT, limit, f"sources[{loads.source.name}].resources")
+    return SourceFacts(
+        source=loads.source,
+        running=bool(loads.active),
+        problem=problem,
+        ended_at=end.at,
+        succeeded=end.succeeded,
+        summary=summary,
+        failure=message,
+        failure_reason=reason or "LoadFailed",
+    )
+
+
+def settled(known: SourceStatus | None, problem: object) -> SourceStatus | None:
+    """The earlier status without a problem of ours that has gone away."""
+    if known is None or problem is not None or known.reason not in OWN_REASONS or known.state != "Failing":
+        return known
+    state = "Pending" if known.last_success_time is None else "Healthy"
+    return known.model_copy(update={"state": state, "reason": "", "message": ""})
+
+
+def secret_problem(source: Source, secret: Manifest | None) -> Fact | None:
+    """Whether the Secret that a source names is there and has its keys."""
+    if source.secret_name is None:
+        return None
+    options = SECRET_KEYS[source.type]
+    told = " or ".join(" and ".join(keys) for keys in options)
+    if secret is None:
+        return Fact(False, "SecretMissing", f"the Secret {source.secret_name} does not exist; make it with {told}")
+    data = secret.get("data", {})
+    if any(all(key in data for key in keys) for keys in options):
+        return None
+    return Fact(False, "SecretKeyMissing", f"the Secret {source.secret_name} lacks keys; it needs {told}")
+
+
+def first_load_due(world: World, loads: Loads) -> tuple[datetime, int]:
+    """When the next first load of a source that never loaded is due (not after now: at once), and its number."""
+    attempts = loads.first_attempts
+    if not loads.ended:
+        return world.now, attempts + 1
+    return loads.ended[-1][1].at + retry_delay(max(attempts, 1)), attempts + 1
+
+
+def outdated_first_loads(loads: Loads) -> list[Manifest]:
+    """Failed first loads that need not be kept: all but the newest few."""
+    failed = [job for job, end in loads.ended if label(job, FIRST_LABEL) and not end.succeeded]
+    return failed[:-KEPT_FIRST_LOADS]

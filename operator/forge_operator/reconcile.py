@@ -1,0 +1,348 @@
+"""One reconcile of one stack: read the world, bring the children in line, commit the status, start what is due.
+
+Level-triggered: nothing is carried from one pass to the next but memory that only saves calls. A pass may be cut off at
+any line, or run twice at once; the next one reads what is there and goes on (see `forge_operator.transforms` for what
+holds the transforms together).
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
+from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus, explain
+from forge_stack.status import Fact, assemble, observe_source, refused
+from pydantic import ValidationError
+
+from forge_operator import builders, loads, transforms
+from forge_operator.api import Api, ApiError
+from forge_operator.apply import Applier
+from forge_operator.builders import Inputs
+from forge_operator.events import Happening, Recorder, subject_of
+from forge_operator.names import SERVICE_MONITOR, STACK, Key, Manifest, api_name, load_name, store_name, store_secret
+from forge_operator.observe import deployment_fact, stateful_set_fact
+from forge_operator.probe import Prober
+from forge_operator.settings import Settings
+from forge_operator.story import source_happenings, transform_happenings
+from forge_operator.world import World, fingerprint, read_stack, read_world, secret_value
+
+logger = logging.getLogger(__name__)
+
+LOOK_FOR_SECRET = timedelta(seconds=15)
+"""How soon a missing Secret is looked for again; Secrets of others are not watched."""
+LOOK_FOR_STORE = timedelta(seconds=15)
+"""How soon an external store is asked again."""
+
+
+class Reconciler:
+    """Reconciles stacks by key."""
+
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self._api = api
+        self._settings = settings
+        self._applier = Applier(api)
+        self._recorder = Recorder(api, settings.identity)
+        self._prober = Prober()
+        self._uids: dict[Key, str] = {}
+        self._service_monitors: tuple[float, bool] = (0.0, False)
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Bring one stack in line. Returns the seconds until it needs another look without an event."""
+        manifest = await read_stack(self._api, key)
+        if manifest is None or manifest["metadata"].get("deletionTimestamp"):
+            self._forget(key)  # its children go by their owner references
+            return None
+        self._uids[key] = manifest["metadata"]["uid"]
+        try:
+            stack = _parse(manifest)
+        except ValidationError as error:
+            return await self._refuse(manifest, explain(error))
+        world = await read_world(self._api, stack, service_monitors=await self._has_service_monitors())
+        world = await self._make_secrets(stack, world)
+        return await self._bring_in_line(stack, manifest, world)
+
+    async def _bring_in_line(self, stack: ObservabilityStack, manifest: Manifest, world: World) -> float:
+        spec = stack.spec
+        known = {status.name: status for status in stack.status.sources}
+        sources = [
+            loads.loads_of(world, source, world.get("CronJob", load_name(stack.metadata.name, source.name)))
+            for source in spec.sources
+        ]
+        problems = {
+            source.name: loads.secret_problem(source, world.secrets.get(source.secret_name or ""))
+            for source in spec.sources
+        }
+        new = {each.source.name: each for each in sources if not each.succeeded_before(known.get(each.source.name))}
+        held = frozenset(new) | {name for name, problem in problems.items() if problem is not None}
+        inputs = build_inputs(stack, world, self._settings, held=held, service_monitors=self._service_monitors[1])
+
+        desired = builders.desired_children(inputs)
+        repairs = await self._applier.apply(stack.metadata.uid, desired, world)
+        await self._applier.prune(desired, world)
+
+        store = await self._store_fact(stack, world, inputs)
+        api = self._api_fact(stack, world, inputs)
+        jobs = transforms.transform_jobs(world)
+        finished = loads.finished_loads(sources, stack.status.transform.covered)
+        committed = transforms.commit_ended(world, stack, jobs, finished)
+        running = transforms.running(jobs)
+        expected = [s.name for s in spec.sources if not s.suspend and problems[s.name] is None]
+        decision = decide_transform(
+            now=world.now,
+            finished=finished,
+            expected=expected,
+            status=committed,
+            running=bool(running),
+            settings=spec.transform,
+        )
+        observed = [
+            observe_source(
+                loads.settled(known.get(each.source.name), facts.problem),
+                facts,
+                suspended=spec.suspend,
+            )
+            for each in sources
+            for facts in [loads.facts(world, each, known.get(each.source.name), problems[each.source.name])]
+        ]
+        status = assemble(
+            stack=stack,
+            now=world.now,
+            store=store,
+            sources=observed,
+            transform=committed,
+            transform_running=bool(running),
+            transform_pending="no load has succeeded yet" if not finished else "the first transform is due",
+            api=api,
+            api_url=f"http://{api_name(stack.metadata.name)}.{stack.metadata.namespace}.svc:{builders.api.PORT}",
+        )
+        await self._commit(stack, manifest, status)
+
+        looks: list[datetime | None] = []
+        happenings = [
+            Happening(
+                "DriftRepaired",
+                "Apply",
+                f"{repair.kind} {repair.name} was put back as the stack wants it; it was changed by {repair.by}",
+                f"{repair.kind}/{repair.name}/{world.now.isoformat()}",
+            )
+            for repair in repairs
+        ]
+        if spec.monitoring.service_monitor and not inputs.service_monitors:
+            happenings.append(_no_service_monitors(stack))
+        if not spec.suspend:
+            if isinstance(decision, RunTransform):
+                happenings += await self._start_transform(inputs, decision, finished)
+            else:
+                looks.append(decision.until)
+            for each in new.values():
+                if each.active or each.source.suspend or problems[each.source.name] or store.holds is not True:
+                    continue
+                due, attempt = loads.first_load_due(world, each)
+                if due <= world.now:
+                    happenings += await self._start_first_load(inputs, each.source.name, attempt)
+                else:
+                    looks.append(due)
+        await self._tidy(jobs, committed, sources)
+        happenings += source_happenings(stack, status, sources)
+        happenings += transform_happenings(stack, status)
+        for happening in happenings:
+            await self._recorder.tell(*subject_of(stack), happening)
+        if any(problems.values()) or store.reason in ("SecretMissing", "SecretKeyMissing") or "Secret" in api.reason:
+            looks.append(world.now + LOOK_FOR_SECRET)
+        if spec.store.external is not None and store.holds is not True:
+            looks.append(world.now + LOOK_FOR_STORE)
+        return self._next_look(world.now, looks)
+
+    def _next_look(self, now: datetime, looks: Sequence[datetime | None]) -> float:
+        waits = [max((look - now).total_seconds(), 0.2) for look in looks if look is not None]
+        spread = self._settings.resync * (0.8 + secrets.randbelow(400) / 1000)
+        return min([*waits, spread])
+
+    async def _make_secrets(self, stack: ObservabilityStack, world: World) -> World:
+        """Make the Secrets that are made once; what exists is never changed."""
+        inputs = Inputs(stack=stack, settings=self._settings, store_secret="")
+        made = []
+        if stack.spec.store.managed is not None and world.get("Secret", store_secret(inputs.name)) is None:
+            made.append(builders.store.auth_secret(inputs, secrets.token_urlsafe(32), secrets.token_urlsafe(32)))
+        auth = stack.spec.api.auth
+        if auth.mode == "Token" and auth.token_secret_ref is None:
+            manifest = builders.api.made_token(inputs, secrets.token_urlsafe(32))
+            if world.get("Secret", manifest["metadata"]["name"]) is None:
+                made.append(manifest)
+        children = dict(world.children)
+        for manifest in made:
+            created = await self._api.create(manifest)
+            children["Secret", manifest["metadata"]["name"]] = created
+        return replace(world, children=children)
+
+    async def _store_fact(self, stack: ObservabilityStack, world: World, inputs: Inputs) -> Fact:
+        managed = stack.spec.store.managed
+        if managed is not None:
+            secret = world.get("Secret", inputs.store_secret)
+            missing = [key for key in builders.store.SECRET_KEYS if secret_value(secret, key) is None]
+            if missing:
+                told = f"the Secret {inputs.store_secret} lacks {', '.join(missing)}; restore it, or delete it: "
+                return Fact(False, "SecretKeyMissing", told + "a new one is made and the store restarts with it")
+            live = world.get("StatefulSet", store_name(inputs.name))
+            return stateful_set_fact(live, world.pods_of(live) if live else [], managed.replicas)
+        secret = world.secrets.get(inputs.store_secret)
+        if secret is None:
+            told = f"the Secret {inputs.store_secret} does not exist; make it with the key {inputs.dsn_key}"
+            return Fact(False, "SecretMissing", told)
+        dsn = secret_value(secret, inputs.dsn_key)
+        if dsn is None:
+            told = (
+                f"the Secret {inputs.store_secret} has no key {inputs.dsn_key}; it needs http://user:password@host:8123"
+            )
+            return Fact(False, "SecretKeyMissing", told)
+        return await self._prober.ask(dsn)
+
+    def _api_fact(self, stack: ObservabilityStack, world: World, inputs: Inputs) -> Fact:
+        ref = stack.spec.api.auth.token_secret_ref
+        if stack.spec.api.auth.mode == "Token" and ref is not None:
+            if ref.name not in world.secrets:
+                return Fact(False, "SecretMissing", f"the Secret {ref.name} does not exist; make it with the key token")
+            if secret_value(world.secrets[ref.name], "token") is None:
+                return Fact(False, "SecretKeyMissing", f"the Secret {ref.name} has no key token")
+        live = world.get("Deployment", api_name(inputs.name))
+        # The Deployment's pods are its ReplicaSet's, so that they are found by their component.
+        pods = [pod for pod in world.pods if _component(pod) == builders.api.COMPONENT]
+        return deployment_fact(live, pods, stack.spec.api.replicas)
+
+    async def _commit(self, stack: ObservabilityStack, manifest: Manifest, status: StackStatus) -> None:
+        """Write the status when it changed, and only over the version that this pass read."""
+        if status == stack.status and "status" in manifest:
+            return
+        body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
+        await self._api.replace_status(STACK, body)
+
+    async def _start_first_load(self, inputs: Inputs, source_name: str, attempt: int) -> list[Happening]:
+        source = next(s for s in inputs.stack.spec.sources if s.name == source_name)
+        job = builders.loads.first_load(inputs, source, attempt)
+        made = await self._create_once(job)
+        if made is None:
+            return []
+        told = f"the first load of {source.name} started" + (f", attempt {attempt}" if attempt > 1 else "")
+        return [Happening("FirstLoadStarted", "Load", told, made["metadata"]["uid"])]
+
+    async def _start_transform(
+        self, inputs: Inputs, decision: RunTransform, finished: Sequence[FinishedLoad]
+    ) -> list[Happening]:
+        covers = [load for load in finished if load.uid in decision.uids]
+        made = await self._create_once(builders.transform.job(inputs, decision.sequence, covers))
+        if made is None:
+            return []  # another pass was first: its batch stands in its Job, what is not in it waits for the next
+        told = f"transform {decision.sequence} started for {len(covers)} load(s) of {', '.join(decision.sources)}"
+        return [Happening("TransformStarted", "Transform", told, made["metadata"]["uid"])]
+
+    async def _create_once(self, job: Manifest) -> Manifest | None:
+        try:
+            return await self._api.create(job)
+        except ApiError as error:
+            if error.reason == "AlreadyExists":
+                return None
+            raise
+
+    async def _tidy(
+        self, jobs: list[tuple[int, Manifest]], committed: TransformStatus, sources: Sequence[loads.Loads]
+    ) -> None:
+        old = transforms.outdated(jobs, committed)
+        for each in sources:
+            old += loads.outdated_first_loads(each)
+        for job in old:
+            await self._api.delete(job)
+
+    async def _refuse(self, manifest: Manifest, lines: list[str]) -> float:
+        """The spec cannot be read: say so, leave the children as they are."""
+        meta = manifest["metadata"]
+        try:
+            known = StackStatus.model_validate(manifest.get("status", {}))
+        except ValidationError:
+            known = StackStatus()
+        told = "; ".join(lines)
+        status = refused(known, generation=meta.get("generation", 0), now=datetime.now().astimezone(), message=told)
+        if status != known:
+            body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
+            await self._api.replace_status(STACK, body)
+        happening = Happening("SpecRefused", "Validate", told, str(meta.get("generation", 0)), "Warning")
+        await self._recorder.tell(meta["namespace"], meta["name"], meta["uid"], happening)
+        return self._settings.resync
+
+    async def _has_service_monitors(self) -> bool:
+        asked, answer = self._service_monitors
+        if not asked or (not answer and time.monotonic() - asked > self._settings.resync):
+            answer = await self._api.serves(SERVICE_MONITOR)
+            self._service_monitors = (time.monotonic(), answer)
+        return answer
+
+    def _forget(self, key: Key) -> None:
+        uid = self._uids.pop(key, None)
+        if uid is not None:
+            self._applier.forget(uid)
+
+
+def _parse(manifest: Manifest) -> ObservabilityStack:
+    """The stack; a status that cannot be read is none (it is computed anew), a spec that cannot be read is an error."""
+    try:
+        status = StackStatus.model_validate(manifest.get("status", {}))
+    except ValidationError:
+        status = StackStatus()
+    spec_only = {name: value for name, value in manifest.items() if name != "status"}
+    return ObservabilityStack.parse(spec_only).model_copy(update={"status": status})
+
+
+def _component(pod: Manifest) -> str:
+    return str(pod["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
+
+
+def _no_service_monitors(stack: ObservabilityStack) -> Happening:
+    told = "monitoring.serviceMonitor is true, but the cluster has no ServiceMonitor; install the Prometheus operator"
+    return Happening("ServiceMonitorUnavailable", "Apply", told, str(stack.metadata.generation), "Warning")
+
+
+def build_inputs(
+    stack: ObservabilityStack, world: World, settings: Settings, *, held: frozenset[str], service_monitors: bool
+) -> Inputs:
+    """What the builders need of the world."""
+    name, spec = stack.metadata.name, stack.spec
+    claim_templates = None
+    dsn_key, reader_key, store_hash = "dsn", "reader-dsn", ""
+    if spec.store.external is None:
+        secret_name = store_secret(name)
+        secret = world.get("Secret", secret_name)
+        store_hash = fingerprint(*(secret_value(secret, key) for key in ("writer-sha256", "reader-sha256")))
+        live = world.get("StatefulSet", store_name(name))
+        if live is not None:
+            claim_templates = [_claim(template) for template in live["spec"]["volumeClaimTemplates"]]
+    else:
+        secret_name, dsn_key = spec.store.external.dsn_secret_ref.name, spec.store.external.dsn_secret_ref.key
+        secret = world.secrets.get(secret_name)
+        if secret_value(secret, reader_key) is None:
+            reader_key = dsn_key
+    inputs = Inputs(
+        stack=stack,
+        settings=settings,
+        store_secret=secret_name,
+        dsn_key=dsn_key,
+        reader_key=reader_key,
+        store_hash=store_hash,
+        held=held,
+        claim_templates=claim_templates,
+        service_monitors=service_monitors,
+    )
+    token_name = builders.api.token_name(inputs)
+    token = world.secrets.get(token_name) or world.get("Secret", token_name)
+    api_hash = fingerprint(secret_value(secret, reader_key), secret_value(token, "token"))
+    return replace(inputs, api_hash=api_hash)
+
+
+def _claim(template: Manifest) -> Manifest:
+    """A live claim template without what the API server filled in."""
+    spec = {name: value for name, value in template["spec"].items() if name != "volumeMode"}
+    meta = {name: template["metadata"][name] for name in ("name", "labels") if name in template["metadata"]}
+    return {"metadata": meta, "spec": spec}

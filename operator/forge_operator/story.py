@@ -1,0 +1,46 @@
+"""What is worth telling in Events: the difference between two statuses. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from forge_stack.model import ObservabilityStack, StackStatus
+
+from forge_operator.events import Happening
+from forge_operator.loads import OWN_REASONS, Loads
+
+
+def source_happenings(stack: ObservabilityStack, new: StackStatus, loads: Sequence[Loads]) -> Iterable[Happening]:
+    """A source that began to fail, or that loads again."""
+    before = {status.name: status for status in stack.status.sources}
+    newest = {each.source.name: each.ended[-1][0]["metadata"]["uid"] for each in loads if each.ended}
+    for now in new.sources:
+        old = before.get(now.name)
+        subject = f"{now.name}/{newest.get(now.name, '')}"
+        if now.state == "Failing":
+            if old is not None and (old.state, old.reason, old.last_load_time) == (
+                now.state,
+                now.reason,
+                now.last_load_time,
+            ):
+                continue
+            reason = now.reason if now.reason in OWN_REASONS else "LoadFailed"
+            told = f"{now.name}: {now.message}" + (f" ({now.reason})" if reason == "LoadFailed" else "")
+            yield Happening(reason, "Load", told, f"{subject}/{now.reason}", "Warning")
+        elif now.state == "Healthy" and (old is None or old.state in ("Pending", "Loading", "Failing")):
+            rows = f", {sum(now.rows.values())} rows" if now.rows else ""
+            yield Happening("LoadSucceeded", "Load", f"{now.name} loaded{rows}", subject)
+
+
+def transform_happenings(stack: ObservabilityStack, new: StackStatus) -> Iterable[Happening]:
+    """A transform that was committed in this pass."""
+    now = new.transform
+    if now.sequence == stack.status.transform.sequence:
+        return
+    subject = f"{now.sequence}/{now.last_end_time}"
+    if now.failures:
+        told = f"transform {now.sequence} failed: {now.message}"
+        yield Happening("TransformFailed", "Transform", told, subject, "Warning")
+    else:
+        told = f"transform {now.sequence} succeeded: models {now.models}; tests {now.tests}"
+        yield Happening("TransformSucceeded", "Transform", told, subject)

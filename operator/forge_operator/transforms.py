@@ -1,0 +1,90 @@
+"""The transforms of a stack: committing those that ended, and what is still to be covered. Pure.
+
+The committed sequence in the stack's status names the next Job, so two writers of one position collide on its name.
+A batch travels in its Job, so that an operator that comes back, or another one, commits what was really started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from forge_stack.decisions import FinishedLoad, commit_transform
+from forge_stack.model import ObservabilityStack, TransformStatus
+from forge_stack.wire import TransformSummary
+
+from forge_operator.builders.transform import COMPONENT, decode_covers
+from forge_operator.names import COMPONENT_LABEL, SEQUENCE_LABEL, Manifest, label
+from forge_operator.observe import failure, job_end, reported, started_at
+from forge_operator.world import World
+
+KEPT = 5
+
+
+def transform_jobs(world: World) -> list[tuple[int, Manifest]]:
+    """The transform Jobs by their sequence."""
+    return sorted(
+        (
+            (int(label(job, SEQUENCE_LABEL)), job)
+            for job in world.jobs
+            if label(job, COMPONENT_LABEL) == COMPONENT and label(job, SEQUENCE_LABEL).isdigit()
+        ),
+        key=lambda pair: pair[0],
+    )
+
+
+def running(jobs: Iterable[tuple[int, Manifest]]) -> list[Manifest]:
+    """The transforms that have not ended."""
+    return [job for _, job in jobs if job_end(job) is None]
+
+
+def commit_ended(
+    world: World, stack: ObservabilityStack, jobs: Iterable[tuple[int, Manifest]], finished: Iterable[FinishedLoad]
+) -> TransformStatus:
+    """The committed position after every transform that ended; it is rebuilt from the Jobs when the status was lost."""
+    status = stack.status.transform
+    existing = [load.uid for load in finished]
+    for sequence, job in jobs:
+        end = job_end(job)
+        if end is None or sequence <= status.sequence:
+            continue
+        pods = world.pods_of(job)
+        summary = reported(pods, COMPONENT)
+        status = commit_transform(
+            status=status,
+            sequence=sequence,
+            succeeded=end.succeeded,
+            covered=decode_covers(job["metadata"].get("annotations", {})),
+            existing=existing,
+            started_at=started_at(job),
+            ended_at=end.at,
+        )
+        change: dict[str, object] = {"message": "", "duration_seconds": 0.0}
+        if isinstance(summary, TransformSummary):
+            change = _told(summary)
+        elif not end.succeeded:
+            limit = str(stack.spec.transform.resources.limits.get("memory", ""))
+            reason, message = failure(end, pods, COMPONENT, limit, "transform.resources")
+            change |= {"message": f"{message} ({reason})", "models": "", "tests": ""}
+        status = status.model_copy(update=change)
+    return status
+
+
+def _told(summary: TransformSummary) -> dict[str, object]:
+    models, tests = summary.models, summary.tests
+    first = f"{summary.failures[0].node}: {summary.failures[0].message}" if summary.failures else ""
+    told = ": ".join(part for part in (summary.error.message if summary.error else "", first) if part)
+    change: dict[str, object] = {
+        "models": f"{models.ok} ok, {models.failed} failed" + (f", {models.skipped} skipped" if models.skipped else ""),
+        "tests": f"{tests.ok} ok, {tests.failed} failed",
+        "message": told[:1024],
+        "duration_seconds": summary.duration_seconds,
+    }
+    if summary.outcome == "succeeded":
+        change["rows"] = summary.rows
+    return change
+
+
+def outdated(jobs: list[tuple[int, Manifest]], committed: TransformStatus) -> list[Manifest]:
+    """Ended and committed transforms that need not be kept: all but the newest few."""
+    ended = [job for sequence, job in jobs if sequence <= committed.sequence and job_end(job) is not None]
+    return ended[:-KEPT]
