@@ -53,16 +53,16 @@ async def run(settings: Settings) -> None:
 
 
 def wiring(controller: Controller) -> kopf.OperatorRegistry:
-    """The handlers. None of them does more than add a key to the queue."""
+    """The handlers. None does more than add a key to the queue; all are coroutines, for kopf runs others in threads."""
     registry = kopf.OperatorRegistry()
 
-    def woken(namespace: str | None, name: str | None, **_: Any) -> None:
+    async def woken(namespace: str | None, name: str | None, **_: Any) -> None:
         controller.wake((namespace or "", name or ""))
 
-    def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
+    async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
         controller.wake((namespace or "", labels.get(STACK_LABEL, "")))
 
-    def alive(**_: Any) -> str:
+    async def alive(**_: Any) -> str:
         return controller.check_alive()
 
     kopf.on.event(STACK.group, STACK.version, STACK.plural, registry=registry, id="stack")(woken)
