@@ -19,6 +19,7 @@ from clickhouse_connect import dbapi
 from clickhouse_connect.driver import Client
 from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.tools import insert_file
+from dlt.common.configuration import configspec
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
@@ -59,6 +60,15 @@ PASSING = frozenset(
 FINAL_IN_THE_DRIVER = (driver.ProgrammingError, driver.NotSupportedError, driver.DataError, driver.InterfaceError)
 
 Result = TypeVar("Result")
+
+
+@configspec
+class StoreConfiguration(ClickHouseClientConfiguration):
+    """The store's configuration. As text it is host and port: stock dlt would import SQLAlchemy to write a URL."""
+
+    def __str__(self) -> str:
+        """Host and port, no user."""
+        return f"{self.credentials.host}:{self.credentials.http_port}"
 
 
 def forge_clickhouse(dsn: StoreDsn) -> clickhouse:
@@ -256,6 +266,8 @@ class HttpJobClient(ClickHouseClient):
 
 class HttpClickHouse(clickhouse):
     """The destination as dlt sees it."""
+
+    spec = StoreConfiguration
 
     @property
     def client_class(self) -> type[ClickHouseClient]:

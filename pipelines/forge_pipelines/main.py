@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 
 from forge_stack.model import Source
@@ -63,6 +64,7 @@ def load(name: str, env: Mapping[str, str], stop: threading.Event) -> tuple[Load
     formatter = log_to_stdout(name, [*credentials_files.values(), dsn.password])
     log.info("load starts", extra={"type": source.type, "store": f"{dsn.host}:{dsn.port}"})
 
+    sys.meta_path.insert(0, WithoutPandas())
     from forge_pipelines.load import LoadRequest, configure_dlt, run
     from forge_pipelines.sources import Credentials
 
@@ -171,6 +173,15 @@ def in_background(work: Callable[[], LoadSummary]) -> LoadSummary:
     thread.start()
     thread.join()
     return results[0]
+
+
+class WithoutPandas(MetaPathFinder):
+    """Arrow and dlt import pandas wherever it is installed; a load has no use for it and would wait a second."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Say that pandas is not there; others are found by the finders behind this one."""
+        if fullname == "pandas":
+            raise ModuleNotFoundError("a load goes without pandas", name=fullname)
 
 
 def finish(summary: LoadSummary, formatter: JsonLines, path: Path) -> int:
