@@ -8,7 +8,6 @@ say of it. Others have the older pages of both.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -123,20 +122,58 @@ def pages(spec: LangfuseSource, api: Api, scope: Scope) -> Iterator[Page]:
     has_cursor = probe(api, "/api/public/v2/observations", {"fields": "core"})
     has_traces = probe(api, "/api/public/traces", {"fields": "core"})
     observations = by_cursor(api, spec) if has_cursor else by_page(api, spec, "observations")
-    walks = [Walk("observations", observations, trace_groups=None if has_traces else Groups(project))]
+    walks = [Walk("observations", observations, None if has_traces else Groups(), duration(spec.overlap))]
     if has_traces:
         walks.append(Walk("traces", by_page(api, spec, "traces")))
-    state = {"selection": selection(spec)} | {
-        walk.entity: scope.state[walk.entity]
+    marks = {
+        walk.entity: Mark.read_from(scope.state[walk.entity])
         for walk in walks
         if scope.state.get("selection") == selection(spec) and walk.entity in scope.state
     }
     for walk in walks:
-        for start, end in windows(spec, scope, moment(state.get(walk.entity)), walk.read):
-            yield from walk.window(project, start, end)
-            state[walk.entity] = iso(end)
-            upto = [moment(state.get(w.entity)) for w in walks]
-            yield Page(state=dict(state), covered=min((u for u in upto if u), default=None) if all(upto) else None)
+        mark = marks.get(walk.entity, Mark())
+        spans_ = list(windows(spec, scope, mark, walk.read))
+        for start, end in spans_:
+            seen = mark.seen
+            for page in walk.window(project, start, end):
+                seen = max(filter(None, (seen, page.newest)), default=None)
+                yield page
+            mark = marks[walk.entity] = Mark(seen, end, whole=end == spans_[-1][1])
+            yield Page(state=state_of(spec, marks), covered=covered(walks, marks))
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far an entity is loaded: up to the moment `read`; `whole` once a load came to its end.
+
+    `seen` is the newest row's time. The next load goes on from there and not from `read`, so that a server whose clock
+    is behind loses nothing.
+    """
+
+    seen: datetime | None = None
+    read: datetime | None = None
+    whole: bool = False
+
+    @classmethod
+    def read_from(cls, kept: Mapping[str, Any]) -> Mark:
+        """From the state."""
+        return cls(moment(kept.get("seen")), moment(kept.get("read")), bool(kept.get("whole")))
+
+    def write(self) -> dict[str, Any]:
+        """For the state."""
+        times = {"seen": self.seen, "read": self.read}
+        return {"whole": self.whole} | {key: iso(value) for key, value in times.items() if value}
+
+
+def state_of(spec: LangfuseSource, marks: Mapping[str, Mark]) -> dict[str, Any]:
+    """The marks as state."""
+    return {"selection": selection(spec)} | {entity: mark.write() for entity, mark in marks.items()}
+
+
+def covered(walks: Sequence[Walk], marks: Mapping[str, Mark]) -> datetime | None:
+    """How far all entities are loaded."""
+    read = [marks[walk.entity].read for walk in walks if walk.entity in marks]
+    return min((r for r in read if r), default=None) if len(read) == len(walks) else None
 
 
 def project_id(api: Api) -> str:
@@ -171,23 +208,21 @@ Read = Callable[[datetime | None, datetime, int], Iterator[Rows]]
 """Pages of rows in [from, to), of a size; short and even empty pages are no end."""
 
 
-def windows(
-    spec: LangfuseSource, scope: Scope, known: datetime | None, read: Read
-) -> Iterator[tuple[datetime, datetime]]:
-    """The windows of a load, oldest first."""
+def windows(spec: LangfuseSource, scope: Scope, mark: Mark, read: Read) -> Iterator[tuple[datetime, datetime]]:
+    """The windows of a load, oldest first: one, unless it is a first load, which may be cut between them."""
     if scope.window:
-        start, end = scope.window
+        return spans(*scope.window, WINDOW)
+    end = scope.now - duration(spec.lag)
+    known = mark.seen if mark.whole else mark.read
+    if known:
+        start = known - duration(spec.overlap)
+        start = max(start, spec.since) if spec.since else start
+    elif spec.since:
+        start = spec.since
     else:
-        end = scope.now - duration(spec.lag)
-        if known:
-            start = known - duration(spec.overlap)
-            start = max(start, spec.since) if spec.since else start
-        elif spec.since:
-            start = spec.since
-        else:
-            first = oldest(lambda t: any(read(None, t, 1)), FOUNDED, end, WINDOW)
-            start = end - timedelta(microseconds=1) if first is None else first
-    return spans(start, end, WINDOW)
+        first = oldest(lambda t: any(read(None, t, 1)), FOUNDED, end, WINDOW)
+        start = end - timedelta(microseconds=1) if first is None else first
+    return spans(start, end, max(end - start, WINDOW) if mark.whole else WINDOW)
 
 
 def by_cursor(api: Api, spec: LangfuseSource) -> Read:
@@ -255,23 +290,24 @@ class Walk:
 
     entity: str
     read: Read
-    trace_groups: Groups | None = None
+    groups: Groups | None = None
+    keep: timedelta = timedelta(0)
 
     def window(self, project: str, start: datetime, end: datetime) -> Iterator[Page]:
         """The pages of a window; none is a clean cursor, the window's end is."""
         for rows in self.read(start, end, CURSOR_PAGE):
             if self.entity == "traces":
-                page = TRACES.page(trace_row(project, row) for row in rows)
-                newest = max(moment(row["timestamp"]) or FOUNDED for row in rows)
-            else:
-                made = [observation_row(project, row) for row in rows]
-                page = OBSERVATIONS.page(made)
-                newest = max(row["start_time"] for row in made)
-                if self.trace_groups is not None:
-                    self.trace_groups.add(rows, made)
-            yield Page({self.entity: page}, newest=newest)
-        if self.trace_groups is not None:
-            yield Page({"traces": TRACES.page(self.trace_groups.take())})
+                made = [trace_row(project, row) for row in rows]
+                yield Page({"traces": TRACES.page(made)}, newest=max(row["timestamp"] for row in made))
+                continue
+            made = [observation_row(project, row) for row in rows]
+            pages = {"observations": OBSERVATIONS.page(made)}
+            if self.groups is not None:
+                self.groups.add(rows, made)
+                pages["traces"] = TRACES.page(self.groups.take(made[-1]["start_time"], end - self.keep))
+            yield Page(pages, newest=max(row["start_time"] for row in made))
+        if self.groups is not None:
+            yield Page({"traces": TRACES.page(self.groups.take(None, end - self.keep))})
 
 
 def trace_row(project: str, trace: Mapping[str, Any]) -> dict[str, Any]:
@@ -353,71 +389,91 @@ def token_counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int 
 
 @dataclass
 class Group:
-    """What the observations of a trace say of it."""
+    """What the observations of a trace say of it: bounds, costs and the root. It holds no observation but the root."""
 
-    root: tuple[dict[str, Any], dict[str, Any]] | None = None
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    updated_at: datetime
+    created_at: datetime
+    ended_at: datetime
+    costs: dict[str, tuple[str | None, Decimal]] = field(default_factory=dict)
+    answer: Mapping[str, Any] = field(default_factory=dict)
+    root: dict[str, Any] | None = None
 
+    def add(self, answer: Mapping[str, Any], row: dict[str, Any]) -> None:
+        """Take an observation, as the server gave it and as row."""
+        self.updated_at = max(self.updated_at, row["updated_at"])
+        self.created_at = min(self.created_at, row["created_at"])
+        self.ended_at = max(self.ended_at, row["end_time"] or row["start_time"])
+        if row["total_cost"] is not None:
+            self.costs[row["id"]] = (row["parent_observation_id"], row["total_cost"])
+        is_root = answer.get("isRootObservation", row["parent_observation_id"] is None)
+        if is_root and (self.root is None or row["start_time"] <= self.root["start_time"]):
+            self.answer, self.root = answer, row
 
-class Groups:
-    """Traces made of their observations.
-
-    A trace is given once its root was seen: all else of it starts later, hence is in the same windows. It is given
-    again when a later window brings more of it.
-    """
-
-    def __init__(self, project: str) -> None:
-        """Begin without traces."""
-        self.project = project
-        self.groups: dict[str, Group] = defaultdict(Group)
-        self.touched: set[str] = set()
-
-    def add(self, answers: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
-        """Take observations, as the server gave them and as rows."""
-        for answer, row in zip(answers, rows, strict=True):
-            if row["trace_id"] is None:
-                continue
-            group = self.groups[row["trace_id"]]
-            group.rows[row["id"]] = row
-            self.touched.add(row["trace_id"])
-            if answer.get("isRootObservation", row["parent_observation_id"] is None) and (
-                group.root is None or row["start_time"] <= group.root[1]["start_time"]
-            ):
-                group.root = (dict(answer), row)
-
-    def take(self) -> list[dict[str, Any]]:
-        """The traces that changed since the last call and have a root."""
-        rows = [self._row(id_, self.groups[id_]) for id_ in sorted(self.touched) if self.groups[id_].root]
-        self.touched.clear()
-        return rows
-
-    def _row(self, id_: str, group: Group) -> dict[str, Any]:
-        assert group.root is not None  # noqa: S101 - take gives only those
-        answer, root = group.root
-        rows = list(group.rows.values())
-        ends = [row["end_time"] or row["start_time"] for row in rows]
+    def row(self, id_: str) -> dict[str, Any]:
+        """The trace."""
+        assert self.root is not None, "only groups with a root are taken"  # noqa: S101
         return {
-            "project_id": root["project_id"],
+            "project_id": self.root["project_id"],
             "id": id_,
-            "updated_at": max(row["updated_at"] for row in rows),
-            "created_at": min(row["created_at"] for row in rows),
-            "timestamp": root["start_time"],
-            "name": answer.get("traceName") or root["name"],
-            "session_id": answer.get("sessionId"),
-            "user_id": answer.get("userId"),
-            "environment": root["environment"],
-            "release": answer.get("release"),
-            "version": answer.get("version"),
-            "tags": json_text(answer.get("tags") or []),
-            "metadata": root["metadata"],
-            "total_cost": leaf_cost(rows),
-            "latency_seconds": (max(ends) - root["start_time"]).total_seconds(),
+            "updated_at": self.updated_at,
+            "created_at": self.created_at,
+            "timestamp": self.root["start_time"],
+            "name": self.answer.get("traceName") or self.root["name"],
+            "session_id": self.answer.get("sessionId"),
+            "user_id": self.answer.get("userId"),
+            "environment": self.root["environment"],
+            "release": self.answer.get("release"),
+            "version": self.answer.get("version"),
+            "tags": json_text(self.answer.get("tags") or []),
+            "metadata": self.root["metadata"],
+            "total_cost": leaf_cost(self.costs),
+            "latency_seconds": (self.ended_at - self.root["start_time"]).total_seconds(),
         }
 
 
-def leaf_cost(rows: Sequence[Mapping[str, Any]]) -> Decimal | None:
-    """The cost of a trace: that of its observations, less what a parent repeats of its children."""
-    with_cost = [row for row in rows if row["total_cost"] is not None]
-    parents = {row["parent_observation_id"] for row in with_cost if row["total_cost"]}
-    leaves = [row["total_cost"] for row in with_cost if row["id"] not in parents]
-    return sum(leaves, Decimal(0)) if with_cost else None
+class Groups:
+    """Traces made of their observations, which come newest start first.
+
+    A trace is whole once the pages are past its root: all else of it started later. It is given again when a later
+    window brings more of it; so those that began near a window's end are kept.
+    """
+
+    def __init__(self) -> None:
+        """Begin without traces."""
+        self.groups: dict[str, Group] = {}
+        self.touched: set[str] = set()
+
+    def add(self, answers: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
+        """Take a page of observations, as the server gave them and as rows."""
+        for answer, row in zip(answers, rows, strict=True):
+            id_ = row["trace_id"]
+            if id_ is None:
+                continue
+            if id_ not in self.groups:
+                self.groups[id_] = Group(row["updated_at"], row["created_at"], row["start_time"])
+            self.groups[id_].add(answer, row)
+            self.touched.add(id_)
+
+    def take(self, past: datetime | None, keep: datetime) -> list[dict[str, Any]]:
+        """The traces that are whole, now that the pages are past a start time (None: past all).
+
+        Forgets those that ended before `keep`.
+        """
+        rows = []
+        for id_ in sorted(self.touched):
+            root = self.groups[id_].root
+            if root is not None and (past is None or root["start_time"] > past):
+                rows.append(self.groups[id_].row(id_))
+                self.touched.discard(id_)
+        if past is None:
+            self.touched.clear()
+        for id_ in [i for i, g in self.groups.items() if i not in self.touched and g.ended_at < keep]:
+            del self.groups[id_]
+        return rows
+
+
+def leaf_cost(costs: Mapping[str, tuple[str | None, Decimal]]) -> Decimal | None:
+    """The cost of a trace from its observations' parents and costs: the sum, less what a parent repeats."""
+    parents = {parent for parent, cost in costs.values() if cost}
+    leaves = [cost for id_, (_, cost) in costs.items() if id_ not in parents]
+    return sum(leaves, Decimal(0)) if costs else None

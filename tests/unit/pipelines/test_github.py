@@ -10,13 +10,12 @@ from forge_pipelines.sources.github import (
     PULL_REQUESTS,
     Mark,
     connect,
-    graphql_path,
-    is_limit,
     is_past,
     is_settled,
     lowest,
     pull_request_row,
 )
+from forge_pipelines.sources.github_graph import graphql_path, is_limit
 from forge_stack.model import GitHubSource
 from hypothesis import given
 from hypothesis import strategies as st

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 
 import orjson
 from forge_pipelines.sources import Scope
@@ -10,6 +11,7 @@ from forge_pipelines.sources.langfuse import (
     TRACES,
     WINDOW,
     Groups,
+    Mark,
     Rows,
     leaf_cost,
     observation_row,
@@ -81,39 +83,47 @@ def add(groups: Groups, *answers: dict[str, object]) -> None:
     groups.add(answers, [observation_row("p", a) for a in answers])
 
 
-def test_a_trace_is_grouped_once_its_root_is_seen() -> None:
-    groups = Groups("p")
+EVER = datetime(2020, 1, 1, tzinfo=UTC)
+
+
+def test_a_trace_is_grouped_once_the_pages_are_past_its_root() -> None:
+    groups = Groups()
     child = observation("c", parentObservationId="r", startTime="2026-03-01T10:00:01Z", totalCost=0.5,
                         endTime="2026-03-01T10:00:09Z", updatedAt="2026-03-01T11:00:00Z")  # fmt: skip
     add(groups, child)
-    assert groups.take() == []
     root = observation("r", traceName="implement AB-1", sessionId="AB-1", tags=["x"], metadata={"ticket": "AB-1"},
                        totalCost=0.5, endTime="2026-03-01T10:00:08Z")  # fmt: skip
     add(groups, root)
-    (row,) = groups.take()
+    start = datetime(2026, 3, 1, 10, tzinfo=UTC)
+    assert groups.take(start, EVER) == [], "another observation may have started with the root"
+    (row,) = groups.take(start - timedelta(milliseconds=1), EVER)
     assert TRACES.page([row]).num_rows == 1
     assert (row["id"], row["name"], row["session_id"]) == ("t1", "implement AB-1", "AB-1")
     assert row["total_cost"] == Decimal("0.5"), "the root repeats its child's cost"
     assert row["latency_seconds"] == 9.0
     assert row["updated_at"] == datetime(2026, 3, 1, 11, tzinfo=UTC)
-    assert groups.take() == []
+    assert groups.take(None, EVER) == []
     add(groups, observation("d", parentObservationId="r", totalCost=0.25))
-    assert groups.take()[0]["total_cost"] == Decimal("0.75")
+    assert groups.take(None, EVER)[0]["total_cost"] == Decimal("0.75"), "a later window brought more"
+
+
+def test_groups_of_long_ago_are_forgotten_and_rootless_ones_never_given() -> None:
+    groups = Groups()
+    add(groups, observation("r"), observation("c", traceId="t2", parentObservationId="elsewhere"))
+    assert len(groups.take(None, NOW)) == 1
+    assert groups.groups == {}
 
 
 def test_a_marked_root_may_have_a_parent() -> None:
-    groups = Groups("p")
+    groups = Groups()
     add(groups, observation("r", parentObservationId="elsewhere", isRootObservation=True))
-    assert len(groups.take()) == 1
+    assert len(groups.take(None, EVER)) == 1
 
 
 def test_costs_of_leaves() -> None:
-    rows = [
-        {"id": "a", "parent_observation_id": None, "total_cost": None},
-        {"id": "b", "parent_observation_id": "a", "total_cost": Decimal(1)},
-    ]
-    assert leaf_cost(rows) == 1
-    assert leaf_cost(rows[:1]) is None
+    assert leaf_cost({"b": ("a", Decimal(1)), "a": (None, Decimal(0))}) == 1
+    assert leaf_cost({"b": ("a", Decimal(1)), "c": ("a", Decimal(2)), "a": (None, Decimal(3))}) == 3
+    assert leaf_cost({}) is None
 
 
 def no_read(start: datetime | None, end: datetime, size: int) -> list[Rows]:
@@ -122,11 +132,19 @@ def no_read(start: datetime | None, end: datetime, size: int) -> list[Rows]:
 
 def test_windows_are_closed_overlap_and_tile() -> None:
     known = NOW - timedelta(days=10)
-    found = list(windows(source(overlap="24h", lag="15m"), Scope({}, NOW), known, no_read))  # type: ignore[arg-type]
-    assert found[0][0] == known - timedelta(days=1) and found[-1][1] == NOW - timedelta(minutes=15)
-    assert all(b - a <= WINDOW for a, b in found) and len(found) == 2
+    spec = source(overlap="24h", lag="15m")
+    for mark, count in ((Mark(seen=known, read=NOW, whole=True), 1), (Mark(seen=NOW, read=known), 2)):
+        found = list(windows(spec, Scope({}, NOW), mark, no_read))  # type: ignore[arg-type]
+        assert found[0][0] == known - timedelta(days=1) and found[-1][1] == NOW - timedelta(minutes=15)
+        assert len(found) == count and all(left[1] == right[0] for left, right in pairwise(found))
     since = NOW - timedelta(days=1)
-    assert next(iter(windows(source(since=since), Scope({}, NOW), known, no_read)))[0] == since  # type: ignore[arg-type]
+    (first, *_) = windows(source(since=since), Scope({}, NOW), Mark(known, known, True), no_read)  # type: ignore[arg-type]
+    assert first[0] == since
+
+
+def test_a_mark_survives_the_state() -> None:
+    for mark in (Mark(), Mark(NOW, NOW, True), Mark(None, NOW)):
+        assert Mark.read_from(orjson.loads(orjson.dumps(mark.write()))) == mark
 
 
 def test_a_first_load_finds_the_oldest_row_and_reads_from_there() -> None:
@@ -135,10 +153,10 @@ def test_a_first_load_finds_the_oldest_row_and_reads_from_there() -> None:
     def read(start: datetime | None, end: datetime, size: int) -> list[Rows]:
         return [[{"id": "x"}]] if first < end else []
 
-    found = list(windows(source(), Scope({}, NOW), None, read))  # type: ignore[arg-type]
+    found = list(windows(source(), Scope({}, NOW), Mark(), read))  # type: ignore[arg-type]
     assert first - WINDOW <= found[0][0] <= first
 
 
 def test_an_empty_project_costs_one_tiny_window() -> None:
-    (only,) = windows(source(), Scope({}, NOW), None, no_read)  # type: ignore[arg-type]
+    (only,) = windows(source(), Scope({}, NOW), Mark(), no_read)  # type: ignore[arg-type]
     assert only[1] - only[0] < timedelta(seconds=1)
