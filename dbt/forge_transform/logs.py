@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from dbt_common.events.base_types import EventMsg
@@ -17,7 +17,7 @@ _TOLD = {"LogModelResult", "SkippingDetails", "UnableToPartialParse"}
 
 def log(level: str, message: str, **fields: Any) -> None:
     """Write one line; fields that are None are left out."""
-    line = {"time": datetime.now(timezone.utc).isoformat(), "level": level, "message": message}
+    line = {"time": datetime.now(UTC).isoformat(), "level": level, "message": message}
     line |= {key: value for key, value in fields.items() if value is not None}
     sys.stdout.write(json.dumps(line, default=str) + "\n")
     sys.stdout.flush()
@@ -31,7 +31,7 @@ def log_dbt_event(event: EventMsg) -> None:
     node = getattr(event.data, "node_info", None)
     log(
         level,
-        re.sub(r"\s*\.{3,}\s*", " ", str(event.info.msg)).strip(),
+        re.sub(r"\s*\.{3,}\s*", " ", str(getattr(event.info, "msg", ""))).strip(),
         event=event.info.name,
         node=getattr(node, "unique_id", None) or None,
         seconds=round(seconds, 3) if (seconds := getattr(event.data, "execution_time", None)) else None,

@@ -28,7 +28,7 @@ def main() -> NoReturn:
         summary = transform(settings, began)
     except ValueError as error:
         summary = failure(Problem(reason="InvalidConfiguration", message=str(error)), time.monotonic() - began)
-    except store.StoreProblem as error:
+    except store.StoreError as error:
         summary = failure(error.problem, time.monotonic() - began)
     except KeyboardInterrupt:
         summary = stopped({}, time.monotonic() - began)
@@ -36,7 +36,7 @@ def main() -> NoReturn:
 
 
 def transform(settings: Settings, began: float) -> TransformSummary:
-    """The transform itself. Raises StoreProblem when the store cannot be used, KeyboardInterrupt when told to stop."""
+    """The transform itself. Raises StoreError when the store cannot be used, KeyboardInterrupt when told to stop."""
     folder = project.project_dir()
     fingerprint = settings_fingerprint(settings.variables, project.files_fingerprint(folder))
     with store.connect(settings.dsn) as client:

@@ -14,7 +14,7 @@ from forge_transform.project import GOLD_TABLES
 from forge_transform.selection import Built
 
 
-class StoreProblem(Exception):
+class StoreError(Exception):
     """The store cannot be used; `problem` says why and what to do."""
 
     def __init__(self, problem: Problem) -> None:
@@ -24,7 +24,7 @@ class StoreProblem(Exception):
 
 @contextmanager
 def connect(dsn: StoreDsn) -> Iterator[Client]:
-    """A client of the store. Raises StoreProblem when the store does not answer or refuses the user."""
+    """A client of the store. Raises StoreError when the store does not answer or refuses the user."""
     try:
         client = clickhouse_connect.get_client(
             host=dsn.host,
@@ -36,7 +36,7 @@ def connect(dsn: StoreDsn) -> Iterator[Client]:
             autogenerate_session_id=False,
         )
     except ClickHouseError as error:
-        raise StoreProblem(_explain(dsn, str(error))) from None
+        raise StoreError(_explain(dsn, str(error))) from None
     try:
         yield client
     finally:

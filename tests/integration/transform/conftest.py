@@ -1,0 +1,173 @@
+"""A store process with bronze written by SQL, and ways to run the transform over it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import clickhouse_connect
+import pytest
+import yaml
+from clickhouse_connect.driver.client import Client
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from forge_stack.wire import StoreDsn, TransformRequest, TransformSummary, decode_summary
+from forge_transform import main, project_dir
+from forge_transform.build import profile_environment
+from forge_transform.settings import Settings
+
+KEYS = {
+    "langfuse_traces": ("project_id, id", "updated_at"),
+    "langfuse_observations": ("project_id, id", "updated_at"),
+    "github_pull_requests": ("repository, number", "updated_at"),
+    "jira_issues": ("id", "updated_at"),
+    "jira_issue_changelogs": ("issue_id, history_id, item_index", "created_at"),
+    "prometheus_series": ("fingerprint", "last_seen_at"),
+    "prometheus_samples": ("fingerprint, sampled_at", "loaded_at"),
+}
+"""Key and version of every entity, as docs/architecture.md says."""
+
+FILLED = {"tags": "[]", "metadata": "{}", "labels": "[]", "reviews": "[]", "commits": "[]", "custom_fields": "{}"}
+
+
+@dataclass
+class Bronze:
+    """Writes bronze as forge-load does: rows of a load, and the load's own row when it is complete."""
+
+    client: Client
+
+    def write(
+        self, source: str, type_: str, load: str, *, complete: bool = True, **entities: list[dict[str, Any]]
+    ) -> None:
+        """Write a load of a source. An unfinished load leaves its rows, but no row in `_dlt_loads`."""
+        prefix = source.replace("-", "_")
+        self.client.command("create database if not exists bronze")
+        self.client.command(
+            f"create table if not exists bronze.{prefix}__dlt_loads (load_id String, schema_name Nullable(String), "
+            "status Int64, inserted_at DateTime64(6, 'UTC'), schema_version_hash Nullable(String)) order by load_id"
+        )
+        for entity, rows in entities.items():
+            self._insert(prefix, type_, entity, [row | {"_dlt_load_id": load} for row in rows])
+        if complete:
+            self.client.command(
+                f"insert into bronze.{prefix}__dlt_loads (load_id, status, inserted_at) "
+                f"values ('{load}', 0, fromUnixTimestamp64Micro(toInt64({load} * 1000000), 'UTC'))"
+            )
+
+    def _insert(self, prefix: str, type_: str, entity: str, rows: list[dict[str, Any]]) -> None:
+        columns = _columns(type_, entity)
+        key, version = KEYS[f"{type_}_{entity}"]
+        self.client.command(
+            f"create table if not exists bronze.{prefix}_{entity} ({', '.join(f'{n} {t}' for n, t in columns.items())}) "
+            f"engine = ReplacingMergeTree({version}) order by ({key})"
+        )
+        filled = [{name: FILLED[name] for name in FILLED if name in columns} | row for row in rows]
+        self.client.command(
+            f"insert into bronze.{prefix}_{entity} settings date_time_input_format = 'best_effort' format JSONEachRow\n"
+            + "\n".join(json.dumps(row) for row in filled)
+        )
+
+
+def _columns(type_: str, entity: str) -> dict[str, str]:
+    declared = yaml.safe_load((project_dir() / "models/staging/__sources.yml").read_text())
+    (source,) = [s for s in declared["sources"] if s["name"] == type_]
+    (table,) = [t for t in source["tables"] if t["name"] == entity]
+    return {column["name"]: column["data_type"] for column in table["columns"]}
+
+
+@dataclass
+class Run:
+    """What one process of forge-transform left."""
+
+    code: int
+    summary: TransformSummary
+    output: str
+
+
+@dataclass
+class Transform:
+    """Runs forge-transform as a process against the store."""
+
+    dsn: StoreDsn
+    folder: Path
+
+    def start(self, request: dict[str, Any], *, dsn: str | None = None) -> subprocess.Popen[str]:
+        """Start the process; its work folder and summary are in `folder`."""
+        (self.folder / "dsn").write_text(dsn or self.dsn.url)
+        (self.folder / "summary").unlink(missing_ok=True)
+        own = {key: value for key, value in os.environ.items() if not key.startswith(("FORGE_", "DBT_"))}
+        return subprocess.Popen(
+            [str(Path(sys.executable).parent / "forge-transform")],
+            env=own
+            | {
+                "FORGE_TRANSFORM": json.dumps(request),
+                "FORGE_STORE_DSN_FILE": str(self.folder / "dsn"),
+                "FORGE_WORK_DIR": str(self.folder / "work"),
+                "FORGE_TERMINATION_LOG": str(self.folder / "summary"),
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, request: dict[str, Any], *, dsn: str | None = None) -> Run:
+        """Run it to its end."""
+        process = self.start(request, dsn=dsn)
+        output, _ = process.communicate(timeout=180)
+        return self.result(process.returncode, output)
+
+    def result(self, code: int, output: str) -> Run:
+        """What a process left."""
+        summary = decode_summary((self.folder / "summary").read_text())
+        assert isinstance(summary, TransformSummary), output
+        return Run(code, summary, output)
+
+
+@pytest.fixture(scope="session")
+def dsn() -> StoreDsn:
+    return StoreDsn.parse(os.environ["FORGE_TEST_STORE_DSN"])
+
+
+@pytest.fixture(scope="session")
+def client(dsn: StoreDsn) -> Iterator[Client]:
+    with clickhouse_connect.get_client(
+        host=dsn.host, port=dsn.port, username=dsn.user, password=dsn.password, autogenerate_session_id=False
+    ) as client:
+        yield client
+
+
+@pytest.fixture
+def bronze(client: Client) -> Bronze:
+    """An empty store."""
+    for database in ("bronze", "silver", "gold"):
+        client.command(f"drop database if exists {database} sync")
+    return Bronze(client)
+
+
+@pytest.fixture
+def dbt(dsn: StoreDsn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dbtRunnerResult]:
+    """dbt itself, in this process, with the profile of the store."""
+    for name, value in profile_environment(dsn).items():
+        monkeypatch.setenv(name, value)
+    folders = ["--project-dir", str(project_dir()), "--profiles-dir", str(project_dir())]
+    folders += ["--target-path", str(tmp_path / "target"), "--log-path", str(tmp_path / "logs")]
+    return lambda *args: dbtRunner().invoke(["--quiet", "--log-level-file", "none", *args, *folders])
+
+
+@pytest.fixture
+def build(dsn: StoreDsn, tmp_path: Path) -> Callable[[dict[str, Any]], TransformSummary]:
+    """A transform in this process: what the program does between reading its settings and writing its summary."""
+    return lambda request: main.transform(
+        Settings(TransformRequest.model_validate(request), dsn, tmp_path / "work"), time.monotonic()
+    )
+
+
+@pytest.fixture
+def transform(dsn: StoreDsn, tmp_path: Path) -> Transform:
+    return Transform(dsn, tmp_path)
