@@ -1,4 +1,4 @@
-"""forge-crd: write what is made from the model, the CRD and the reference, into a clone of the project."""
+"""forge-crd: write what is made from the model into a clone of the project: the CRD, the chart's copy, the reference."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from forge_stack import crd, reference
 
 FILES = {
     "crds/observabilitystacks.yaml": crd.render,
+    "charts/forge-observability/files/observabilitystacks.yaml": crd.render,
     "docs/reference.md": reference.render,
 }
 

@@ -118,7 +118,7 @@ class Reconciler:
             transform_running=bool(running),
             transform_pending="no load has succeeded yet" if not finished else "the first transform is due",
             api=api,
-            api_url=f"http://{api_name(stack.metadata.name)}.{stack.metadata.namespace}.svc:{builders.api.PORT}",
+            api_url=f"http://{api_name(stack.metadata.name)}.{stack.metadata.namespace}.svc",
         )
         await self._commit(stack, manifest, status)
 

@@ -22,6 +22,7 @@ from forge_operator.builders.common import (
 from forge_operator.names import CHILDREN, SECRETS_ANNOTATION, Manifest, api_name, token_secret
 
 PORT = 8080
+SERVICE_PORT = 80
 COMPONENT = "api"
 
 
@@ -135,7 +136,7 @@ def service(inputs: Inputs) -> Manifest:
         COMPONENT,
         spec={
             "selector": pod_selector(inputs, COMPONENT),
-            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [{"name": "http", "port": SERVICE_PORT, "targetPort": "http", "protocol": "TCP"}],
         },
     )
 
