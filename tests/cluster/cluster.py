@@ -81,10 +81,13 @@ def check_given(path: str) -> None:
 
 def ensure_kubectl() -> None:
     """Where somebody else's cluster is used their kubectl will do; only where there is none one is built."""
-    found = shutil.which("kubectl")
-    if not (bin_folder() / "kubectl").exists() and found:
-        (bin_folder() / "kubectl").symlink_to(found)
-    elif not found:
+    link = bin_folder() / "kubectl"
+    if link.exists():
+        return
+    if found := shutil.which("kubectl"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(found)
+    else:
         ensure_tool("kubectl")
 
 
@@ -118,12 +121,17 @@ def kubeconfig(_: argparse.Namespace) -> None:
 
 
 def load_image(arguments: argparse.Namespace) -> None:
+    for archive in arguments.archives:
+        load(archive)
+
+
+def load(archive: Path) -> None:
+    """Puts the images of a docker or OCI archive into the cluster's node."""
     if path := given():
         raise MachineError(f"KUBECONFIG names a cluster that is not ours ({path}): push the images to its registry.")
-    for archive in arguments.archives:
-        if not archive.exists():
-            raise MachineError(f"no archive {archive}; `python3 images/build.py` makes them")
-        (kind if is_kind() else own).load_image(archive)
+    if not archive.exists():
+        raise MachineError(f"no archive {archive}; `python3 images/build.py` makes images and, with --load, loads them")
+    (kind if is_kind() else own).load_image(archive)
 
 
 VERBS = {"up": up, "down": down, "status": status, "kubeconfig": kubeconfig, "load-image": load_image}

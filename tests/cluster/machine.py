@@ -18,9 +18,8 @@ from pathlib import Path
 
 KUBERNETES = "1.34.4"
 KUBE_MODULE = Path(__file__).parent / "kube"
-KUBE_LINKS = (
-    "etcd", "forward", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet",
-)  # fmt: skip
+KUBE_LINKS = ("etcd", "forward", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl",
+              "kubelet")  # fmt: skip
 TOOLS: Mapping[str, str] = {
     "coredns": "github.com/coredns/coredns@v1.12.4",
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
@@ -178,7 +177,7 @@ def _go_environment() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _staged(built: Path) -> Iterator[Path]:
-    """A folder that becomes `built`'s folder when all went well: a build that is cut off leaves nothing that looks whole."""
+    """A folder that becomes `built`'s folder when all went well: a build cut off leaves nothing that looks whole."""
     staged = built.parent.with_name(built.parent.name + ".part")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -197,7 +196,7 @@ def _link(target: Path, name: str) -> Path:
 
 
 def fingerprint(*paths: Path) -> str:
-    """SHA-256 (hex) of files, or of all files below folders: their relative names, whether executable, their content."""
+    """SHA-256 (hex) of files and of all files below folders: relative names, whether executable, content."""
     digest = hashlib.sha256()
     for path in paths:
         files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]

@@ -7,6 +7,7 @@ included. Only cgroups and files in STATE outlive it. Sockets in STATE are how t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -22,7 +23,6 @@ SERVICES = "10.96.0.0/16"
 API_SERVICE = "10.96.0.1"
 DNS_SERVICE = "10.96.0.10"
 NAME = "forge-node"
-CGROUP = "/forge-observability"
 PAUSE_IMAGE = "docker.io/local/pause:1"
 
 
@@ -32,19 +32,22 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     make_mounts(state)
     make_network()
-    make_cgroups()
+    make_cgroups(state)
     make_keys(state)
     make_configuration(state)
     components = start(state, binaries)
     threading.Thread(target=open_volumes, args=(state / "volumes",), daemon=True).start()
-    wait(components)
+    components.wait()
 
 
 # What surrounds the components
 
 
 def make_mounts(state: Path) -> None:
-    """Folders where Kubernetes' programs write by custom become folders of STATE, or memory."""
+    """Folders where Kubernetes' programs write by custom become folders of STATE, or memory.
+
+    The empty folders they are mounted on stay: to remove one would take it from another cluster on this machine.
+    """
     mount("-t", "tmpfs", "tmpfs", "/run")
     for inside, at in {
         "/tmp/hostpath_pv": "volumes",
@@ -76,15 +79,20 @@ def make_network() -> None:
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def make_cgroups() -> None:
-    """The pods' cgroups lie below one of ours, so that the outside can tell and remove what stayed behind."""
-    for hierarchy in cgroup_hierarchies():
-        (hierarchy / CGROUP.lstrip("/")).mkdir(exist_ok=True)
+def make_cgroups(state: Path) -> None:
+    for folder in cgroups(state):
+        folder.mkdir(exist_ok=True)
 
 
-def cgroup_hierarchies() -> list[Path]:
+def cgroups(state: Path) -> list[Path]:
+    """The parents of the pods' cgroups, this cluster's own, one a hierarchy; the outside removes what stays behind."""
     lines = Path("/proc/self/mounts").read_text().splitlines()
-    return [Path(fields[1]) for fields in map(str.split, lines) if fields[2] in ("cgroup", "cgroup2")]
+    hierarchies = [fields[1] for fields in map(str.split, lines) if fields[2] in ("cgroup", "cgroup2")]
+    return [Path(hierarchy) / cgroup_name(state) for hierarchy in hierarchies]
+
+
+def cgroup_name(state: Path) -> str:
+    return "forge-" + hashlib.sha256(str(state).encode()).hexdigest()[:8]
 
 
 # Keys and configuration
@@ -211,7 +219,7 @@ def kubelet(state: Path) -> dict[str, object]:
         },
         "authorization": {"mode": "Webhook"},
         "cgroupDriver": "cgroupfs",
-        "cgroupRoot": CGROUP,
+        "cgroupRoot": f"/{cgroup_name(state)}",
         "enforceNodeAllocatable": [],
         "containerRuntimeEndpoint": f"unix://{state}/containerd.sock",
         "clusterDNS": [DNS_SERVICE],
@@ -257,18 +265,39 @@ def corefile(state: Path) -> str:
 # The components
 
 
-def start(state: Path, binaries: Path) -> dict[int, str]:
-    """Starts all of them, in an order that spares waiting; returns their process ids and names."""
-    pki, etc = state / "pki", state / "etc"
-    (state / "log").mkdir()
-    started: dict[int, str] = {}
+class Components:
+    """The programs that run, each with its log in STATE/log."""
 
-    def run(name: str, *arguments: str, program: str | Path | None = None) -> subprocess.Popen[bytes]:
-        log = (state / "log" / f"{name}.log").open("ab")
-        command = [str(program or binaries / name), *arguments]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-        started[process.pid] = name
+    def __init__(self, state: Path, binaries: Path) -> None:
+        self.logs, self.binaries = state / "log", binaries
+        self.logs.mkdir()
+        self.names: dict[int, str] = {}  # by process id
+
+    def run(self, name: str, *arguments: str, program: Path | None = None) -> subprocess.Popen[bytes]:
+        with (self.logs / f"{name}.log").open("ab") as log:
+            process = subprocess.Popen([program or self.binaries / name, *arguments], stdout=log, stderr=log)
+        self.names[process.pid] = name
         return process
+
+    def end(self, process: subprocess.Popen[bytes]) -> None:
+        process.terminate()
+        process.wait()
+        del self.names[process.pid]
+
+    def wait(self) -> None:
+        """Reaps what ends here, as process 1 must; a component that ends is written down, for `status` to say."""
+        while True:
+            pid, status = os.wait()
+            if name := self.names.pop(pid, None):
+                with Path("ended").open("a") as ended:
+                    ended.write(f"{name} ended with {os.waitstatus_to_exitcode(status)}, see log/{name}.log\n")
+
+
+def start(state: Path, binaries: Path) -> Components:
+    """Starts all of them, in an order that spares waiting."""
+    pki, etc = state / "pki", state / "etc"
+    components = Components(state, binaries)
+    run = components.run
 
     def control(name: str, *arguments: str) -> None:
         credentials = f"--kubeconfig={state}/{name.removeprefix('kube-')}.kubeconfig"
@@ -308,7 +337,7 @@ def start(state: Path, binaries: Path) -> dict[int, str]:
         "--audit-log-maxsize=200",
         "--audit-log-maxbackup=2",
     )
-    start_containerd(state, binaries, run, started)
+    start_containerd(state, components)
     run("forward", f"unix:{state}/api.sock", "tcp:127.0.0.1:6443")
     while not is_ready(state, binaries):
         time.sleep(0.2)
@@ -328,28 +357,27 @@ def start(state: Path, binaries: Path) -> dict[int, str]:
         f"--hostname-override={NAME}", f"--node-ip={ADDRESS}")  # fmt: skip
     run("kube-proxy", f"--config={etc}/proxy.json")
     run("coredns", f"-conf={etc}/Corefile")
-    return started
+    return components
 
 
-def start_containerd(state: Path, binaries: Path, run, started: dict[int, str]) -> None:  # type: ignore[no-untyped-def]
+def start_containerd(state: Path, components: Components) -> None:
     """Images are kept from one run to the next; containers of the run before are removed before anyone looks."""
-    configuration, path = f"--config={state}/etc/containerd.toml", "/usr/bin/containerd"
+    command = ("containerd", f"--config={state}/etc/containerd.toml")
+    program = Path("/usr/bin/containerd")
     control = ["ctr", f"--address={state}/containerd.sock", "--namespace=k8s.io"]
-    process = run("containerd", configuration, program=path)
+    process = components.run(*command, program=program)
     while subprocess.run([*control, "version"], capture_output=True).returncode:
         time.sleep(0.1)
     listed = subprocess.run([*control, "containers", "list", "-q"], capture_output=True, text=True, check=True)
     if stale := listed.stdout.split():
         subprocess.run([*control, "containers", "rm", *stale], capture_output=True, check=True)
-        process.terminate()
-        process.wait()
-        del started[process.pid]
-        run("containerd", configuration, program=path)
-    subprocess.run([*control, "images", "import", state / "pause.tar"], capture_output=True, check=True)
+        components.end(process)
+        components.run(*command, program=program)
+    subprocess.run([*control, "images", "import", str(state / "pause.tar")], capture_output=True, check=True)
 
 
 def is_ready(state: Path, binaries: Path) -> bool:
-    ask = [binaries / "kubectl", f"--kubeconfig={state}/admin.kubeconfig", "get", "--raw", "/readyz"]
+    ask = [str(binaries / "kubectl"), f"--kubeconfig={state}/admin.kubeconfig", "get", "--raw", "/readyz"]
     return subprocess.run(ask, capture_output=True).returncode == 0
 
 
@@ -364,15 +392,6 @@ def open_volumes(volumes: Path) -> None:
                 if entry.stat().st_mode & 0o777 != 0o777:
                     Path(entry).chmod(0o777)
         time.sleep(0.1)
-
-
-def wait(components: dict[int, str]) -> None:
-    """Reaps what ends here, as process 1 must; a component that ends is written down, for `status` and for the reader."""
-    while True:
-        pid, status = os.wait()
-        if name := components.pop(pid, None):
-            with Path("ended").open("a") as ended:
-                ended.write(f"{name} ended with {os.waitstatus_to_exitcode(status)}, see log/{name}.log\n")
 
 
 if __name__ == "__main__":

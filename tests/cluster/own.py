@@ -25,8 +25,8 @@ from pathlib import Path
 import node
 from machine import MachineError, bin_folder, cache, ensure_packages, ensure_tool, run, step
 
-PACKAGES = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "ebtables", "ethtool", "ipset",
-            "iproute2", "socat", "openssl", "util-linux")  # fmt: skip
+PACKAGES = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "ebtables", "ethtool",
+            "ipset", "iproute2", "socat", "openssl", "util-linux")  # fmt: skip
 PREFERRED_PORT = 16443
 MANIFESTS = Path(__file__).parent / "manifests.yaml"
 START_SECONDS = 180
@@ -78,7 +78,7 @@ def start_node() -> subprocess.Popen[bytes]:
     namespaces = ("--fork", "--kill-child", "--pid", "--mount-proc", "--mount", "--net", "--propagation", "private")
     with (state() / "node.log").open("wb") as log:
         return subprocess.Popen(
-            ["unshare", *namespaces, sys.executable, str(Path(node.__file__).resolve()), str(state()), str(bin_folder())],
+            ["unshare", *namespaces, sys.executable, Path(node.__file__).resolve(), state(), bin_folder()],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
         )  # fmt: skip
 
@@ -155,8 +155,6 @@ def down() -> None:
         raise MachineError(f"{state()} still holds mounts, nothing was removed: {mounted}")
     if state().exists():
         shutil.rmtree(state())
-    with contextlib.suppress(OSError):
-        Path("/tmp/hostpath_pv").rmdir()  # only a mount point; another's volumes keep it from being removed
 
 
 def processes() -> list[int]:
@@ -182,16 +180,16 @@ def command_line(pid: int) -> list[str]:
 
 def pid_namespace(pid: int) -> str:
     try:
-        return os.readlink(f"/proc/{pid}/ns/pid")
+        return str(Path(f"/proc/{pid}/ns/pid").readlink())
     except OSError:
         return ""
 
 
 def remove_cgroups() -> None:
-    for hierarchy in node.cgroup_hierarchies():
-        for folder, _, _ in os.walk(hierarchy / node.CGROUP.lstrip("/"), topdown=False):
+    for ours in node.cgroups(state()):
+        for folder, _, _ in os.walk(ours, topdown=False):
             with contextlib.suppress(FileNotFoundError):
-                os.rmdir(folder)
+                Path(folder).rmdir()
 
 
 # Images
