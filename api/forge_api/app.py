@@ -11,8 +11,9 @@ from fastapi_offline import FastAPIOffline
 
 from forge_api import problems
 from forge_api.auth import Tokens, guard
-from forge_api.repository import Gold, Store
+from forge_api.repository import Gold
 from forge_api.routes import health, page, platform, summary, tickets
+from forge_api.store import Store
 
 DESCRIPTION = """
 Questions to the gold tables of one observability stack: tickets with their flow and the cost of agents, the platform

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from forge_api.keyset import InvalidTokenError
-from forge_api.repository import GoldMissingError, StoreError, StoreTimeoutError
+from forge_api.store import GoldMissingError, StoreError, StoreTimeoutError
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_SECONDS = 10

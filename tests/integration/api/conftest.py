@@ -21,9 +21,12 @@ from typing import Any
 
 import clickhouse_connect
 import pytest
-from forge_api.repository import Gold, Store
+from forge_api.repository import Gold
+from forge_api.store import Store
 from forge_api.tables import metadata
 from sqlalchemy import create_engine, make_url, text
+
+from tests.conftest import StoreServer, start_store, stop_store
 
 Row = dict[str, Any]
 BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
@@ -143,6 +146,7 @@ class Backend:
 
     name: str
     dsn: str
+    writer_dsn: str
     gold: Gold
 
 
@@ -212,7 +216,7 @@ def postgres_url() -> Iterator[str]:
 
 def refill(backend: Backend, rows: dict[str, list[Row]]) -> None:
     """Replaces the rows in this backend's store; a test that does so puts the old ones back."""
-    (fill_postgres if backend.name == "postgresql" else fill_clickhouse)(backend.dsn, rows)
+    (fill_postgres if backend.name == "postgresql" else fill_clickhouse)(backend.writer_dsn, rows)
 
 
 def _postgres_programs() -> Path:
@@ -241,6 +245,15 @@ def postgres(postgres_url: str, rows: dict[str, list[Row]]) -> str:
     return postgres_url
 
 
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory, rows: dict[str, list[Row]]) -> Iterator[StoreServer]:
+    """A store of these tests alone: the database is named gold, whoever else builds one."""
+    server = start_store(tmp_path_factory.mktemp("api-store"))
+    fill_clickhouse(server.dsn, rows)
+    yield server
+    stop_store(server)
+
+
 @pytest.fixture(scope="session", params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend in turn."""
@@ -258,9 +271,11 @@ def backends(request: pytest.FixtureRequest) -> Iterator[list[Backend]]:
 
 def _backend(name: str, request: pytest.FixtureRequest) -> Iterator[Backend]:
     if name == "postgresql":
-        dsn = request.getfixturevalue("postgres")
+        dsn = writer_dsn = request.getfixturevalue("postgres")
     else:
-        dsn = make_url(request.getfixturevalue("clickhouse")).set(drivername=name).render_as_string(hide_password=False)
+        server: StoreServer = request.getfixturevalue("store")
+        dsn = make_url(server.reader_dsn).set(drivername=name).render_as_string(hide_password=False)
+        writer_dsn = server.dsn
     store = Store(lambda: dsn)
-    yield Backend(name, dsn, Gold(store))
+    yield Backend(name, dsn, writer_dsn, Gold(store))
     store.close()

@@ -13,6 +13,8 @@ import pytest
 from forge_api.keyset import InvalidTokenError
 from forge_api.queries import TICKET_SORTS, PlatformFilter, TicketFilter
 from forge_api.repository import Gold
+from forge_api.store import open_engine
+from sqlalchemy import text
 
 from .conftest import BEGIN, ODD_SUMMARIES, Backend, Row
 
@@ -187,3 +189,13 @@ def test_every_store_gives_the_same_answers(backends: list[Backend]) -> None:
     assert len(others) == 2
     for other in others:
         assert other == first
+
+
+def test_nothing_can_be_written_through_the_engine(backend: Backend, rows: Rows) -> None:
+    statements = ["drop table gold.coverage", "insert into gold.coverage select * from gold.coverage"]
+    engine = open_engine(backend.dsn)
+    for statement in statements:
+        with pytest.raises(Exception, match=r"(?i)read-?only"), engine.begin() as connection:
+            connection.execute(text(statement))
+    engine.dispose()
+    assert backend.gold.coverage() == rows["coverage"]

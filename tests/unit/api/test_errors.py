@@ -15,7 +15,7 @@ from fastapi import FastAPI
 from forge_api.app import create_app
 from forge_api.auth import Tokens
 from forge_api.problems import MEDIA_TYPE, Problem
-from forge_api.repository import GoldMissingError, StoreTimeoutError
+from forge_api.store import GoldMissingError, StoreTimeoutError
 
 DOCUMENT: dict[str, Any] = create_app(lambda: "").openapi()
 ROUTES = [(path, route["get"]) for path, route in DOCUMENT["paths"].items()]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from forge_api.main import JsonFormatter, settings_from
-from forge_api.repository import sqlalchemy_url
+from forge_api.store import sqlalchemy_url
 
 
 def test_the_dsn_is_read_from_its_file_each_time(tmp_path: Path) -> None:
