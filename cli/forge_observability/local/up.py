@@ -108,15 +108,21 @@ class Runner:
             return 130
         return await self._finish()
 
+    def _tell(self, line: str) -> None:
+        self.out.print(line, soft_wrap=True)
+
     async def _finish(self) -> int:
         if self.stopping.is_set():
             return 0
         ready = all(c.status == "True" for c in self.state.status.conditions)
         if not ready:
             self.out.print(status_view(self.state.status))
-        await report.print_summary(self.out, self.api_url, self._headers())
+        if self.state.status.transform.last_success_time is None:
+            self._tell("no gold yet: no transform has succeeded")
+        else:
+            await report.print_summary(self.out, self.api_url, self._headers())
         if self.options.keep_serving:
-            self.out.print(f"\nthe page: [bold]{self.api_url}/[/bold]   (Ctrl-C ends)")
+            self._tell(f"\nthe page: [bold]{self.api_url}/[/bold]   (Ctrl-C ends)")
             await self.stopping.wait()
         return 0 if ready else 1
 
@@ -145,7 +151,7 @@ class Runner:
         child = await self.children.start("store", programs.store(data=self.home / "data", config=config, port=port))
         await self._answers(child, f"http://127.0.0.1:{port}/ping", STORE_START_SECONDS)
         self.store_ready = True
-        self.out.print(f"store ready after {(datetime.now(UTC) - started).total_seconds():.1f} s")
+        self._tell(f"store ready after {(datetime.now(UTC) - started).total_seconds():.1f} s")
         files = []
         for user, name in ((programs.WRITER, "dsn"), (programs.READER, "reader-dsn")):
             dsn_of: StoreDsn = programs.store_dsn(user, words[user], port)
@@ -175,7 +181,7 @@ class Runner:
         await self._answers(child, f"{self.api_url}/healthz", API_START_SECONDS)
         self.api_ready = True
         told = f" (token in {tokens})" if tokens else ""
-        self.out.print(f"API and page at [bold]{self.api_url}/[/bold]{told}")
+        self._tell(f"API and page at [bold]{self.api_url}/[/bold]{told}")
 
     async def _answers(self, child: Child, url: str, seconds: float) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
@@ -224,7 +230,7 @@ class Runner:
                 self.state.failures.pop(name, None)
             else:
                 self.state.failures[name] = self.state.failures.get(name, 0) + 1
-            self.out.print(report.load_line(name, good, child.seconds(), load, failure))
+            self._tell(report.load_line(name, good, child.seconds(), load, failure))
 
     def _collect_transform(self) -> None:
         if self.transform is None or (ended_at := self.transform[0].ended_at) is None:
@@ -246,7 +252,7 @@ class Runner:
         told = committed.with_summary(summary, failure=f"ended with code {child.code}; its log is {child.log}")
         self.state.status = self.state.status.model_copy(update={"transform": told})
         self.news = good
-        self.out.print(report.transform_line(run.sequence, good, child.seconds(), summary, told.message))
+        self._tell(report.transform_line(run.sequence, good, child.seconds(), summary, told.message))
 
     # What is due
 
@@ -301,7 +307,7 @@ class Runner:
             facts = SourceFacts(source, problem=Problem(reason="InvalidConfiguration", message=message))
             self._set_source(observe_source(self._source_status(name), facts, suspended=False))
             self.state.failures[name] = self.state.failures.get(name, 0) + 1
-            self.out.print(report.load_line(name, False, 0.0, None, message))
+            self._tell(report.load_line(name, False, 0.0, None, message))
             return
         credentials = self.home / "secrets" / "sources" / name
         for key, value in self.file.secrets.get(secret or "", {}).items():
