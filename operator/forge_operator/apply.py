@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from forge_operator.api import Api
+from forge_operator.api import Api, ApiError
 from forge_operator.names import MANAGER, Manifest
 from forge_operator.world import ChildKey, World
 
@@ -25,6 +25,14 @@ class Repair:
     kind: str
     name: str
     by: str
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A child that the API server did not take: an admission webhook, a quota, a field that cannot be changed."""
+
+    manifest: Manifest
+    message: str
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,10 @@ class Applier:
         for key in [key for key in self._memory if key[0] == uid]:
             del self._memory[key]
 
-    async def apply(self, uid: str, desired: Iterable[Manifest], world: World) -> list[Repair]:
-        """Apply what needs it, in order. Returns the drift that was repaired."""
-        repairs = [await self._apply_one(uid, manifest, world) for manifest in desired]
-        return [repair for repair in repairs if repair is not None]
+    async def apply(self, uid: str, desired: Iterable[Manifest], world: World) -> list[Repair | Refusal]:
+        """Apply what needs it, in order. Returns the drift that was repaired and the children that were refused."""
+        outcomes = [await self._apply_one(uid, manifest, world) for manifest in desired]
+        return [outcome for outcome in outcomes if outcome is not None]
 
     async def prune(self, desired: Iterable[Manifest], world: World) -> list[ChildKey]:
         """Delete the stack's children that are no longer wanted."""
@@ -81,7 +89,7 @@ class Applier:
                 return  # its status will change, and that wakes the stack
         await self._api.delete(item)
 
-    async def _apply_one(self, uid: str, manifest: Manifest, world: World) -> Repair | None:
+    async def _apply_one(self, uid: str, manifest: Manifest, world: World) -> Repair | Refusal | None:
         key = _key(manifest)
         live = world.children.get(key)
         intent = _digest(manifest)
@@ -89,7 +97,12 @@ class Applier:
         before = _digest(_stable(live)) if live is not None else ""
         if known == _Memory(intent, before):
             return None
-        after_manifest = await self._api.apply(manifest)
+        try:
+            after_manifest = await self._api.apply(manifest)
+        except ApiError as error:
+            if error.status in (400, 403, 422):
+                return Refusal(manifest, error.message)
+            raise
         after = _digest(_stable(after_manifest))
         self._memory[uid, key] = _Memory(intent, after)
         if known is None or known.intent != intent or before == after:

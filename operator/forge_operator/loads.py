@@ -19,7 +19,7 @@ from forge_operator.world import World
 KEPT_FIRST_LOADS = 3
 OWN_REASONS = frozenset(
     {"SecretMissing", "SecretKeyMissing", "Unschedulable", "ImagePullBackOff", "CreateContainerConfigError"}
-    | {"CreateContainerError"}
+    | {"CreateContainerError", "CrashLoopBackOff", "ApplyRefused"}
 )
 """Reasons that this module gives while a load cannot start; they end when it can."""
 

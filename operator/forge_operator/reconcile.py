@@ -21,14 +21,26 @@ from pydantic import ValidationError
 
 from forge_operator import builders, loads, transforms
 from forge_operator.api import Api, ApiError
-from forge_operator.apply import Applier
+from forge_operator.apply import Applier, Refusal
 from forge_operator.builders import Inputs
 from forge_operator.events import Happening, Recorder, subject_of
-from forge_operator.names import SERVICE_MONITOR, STACK, Key, Manifest, api_name, load_name, store_name, store_secret
+from forge_operator.names import (
+    COMPONENT_LABEL,
+    SERVICE_MONITOR,
+    SOURCE_LABEL,
+    STACK,
+    Key,
+    Manifest,
+    api_name,
+    label,
+    load_name,
+    store_name,
+    store_secret,
+)
 from forge_operator.observe import deployment_fact, stateful_set_fact
 from forge_operator.probe import Prober
 from forge_operator.settings import Settings
-from forge_operator.story import source_happenings, transform_happenings
+from forge_operator.story import outcome_happenings, source_happenings, transform_happenings
 from forge_operator.world import World, fingerprint, read_stack, read_world, secret_value
 
 logger = logging.getLogger(__name__)
@@ -82,11 +94,15 @@ class Reconciler:
         inputs = build_inputs(stack, world, self._settings, held=held, service_monitors=self._service_monitors[1])
 
         desired = builders.desired_children(inputs)
-        repairs = await self._applier.apply(stack.metadata.uid, desired, world)
+        outcomes = await self._applier.apply(stack.metadata.uid, desired, world)
         await self._applier.prune(desired, world)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        for refusal in refusals:
+            if label(refusal.manifest, COMPONENT_LABEL) == builders.loads.COMPONENT:
+                problems[label(refusal.manifest, SOURCE_LABEL)] = refused_fact([refusal])
 
-        store = await self._store_fact(stack, world, inputs)
-        api = self._api_fact(stack, world, inputs)
+        store = refused_fact(refusals, "store") or await self._store_fact(stack, world, inputs)
+        api = refused_fact(refusals, builders.api.COMPONENT) or self._api_fact(stack, world, inputs)
         jobs = transforms.transform_jobs(world)
         finished = loads.finished_loads(sources, stack.status.transform.covered)
         committed = transforms.commit_ended(world, stack, jobs, finished)
@@ -123,15 +139,7 @@ class Reconciler:
         await self._commit(stack, manifest, status)
 
         looks: list[datetime | None] = []
-        happenings = [
-            Happening(
-                "DriftRepaired",
-                "Apply",
-                f"{repair.kind} {repair.name} was put back as the stack wants it; it was changed by {repair.by}",
-                f"{repair.kind}/{repair.name}/{world.now.isoformat()}",
-            )
-            for repair in repairs
-        ]
+        happenings = list(outcome_happenings(outcomes, stack, world.now))
         if spec.monitoring.service_monitor and not inputs.service_monitors:
             happenings.append(_no_service_monitors(stack))
         if not spec.suspend:
@@ -211,7 +219,7 @@ class Reconciler:
                 return Fact(False, "SecretKeyMissing", f"the Secret {ref.name} has no key token")
         live = world.get("Deployment", api_name(inputs.name))
         # The Deployment's pods are its ReplicaSet's, so that they are found by their component.
-        pods = [pod for pod in world.pods if _component(pod) == builders.api.COMPONENT]
+        pods = [pod for pod in world.pods if label(pod, COMPONENT_LABEL) == builders.api.COMPONENT]
         return deployment_fact(live, pods, stack.spec.api.replicas)
 
     async def _commit(self, stack: ObservabilityStack, manifest: Manifest, status: StackStatus) -> None:
@@ -296,8 +304,13 @@ def _parse(manifest: Manifest) -> ObservabilityStack:
     return ObservabilityStack.parse(spec_only).model_copy(update={"status": status})
 
 
-def _component(pod: Manifest) -> str:
-    return str(pod["metadata"].get("labels", {}).get("app.kubernetes.io/component", ""))
+def refused_fact(refusals: Sequence[Refusal], component: str = "") -> Fact | None:
+    """What the refused children of a component mean for it; None when none was refused."""
+    for refusal in refusals:
+        if not component or label(refusal.manifest, COMPONENT_LABEL) == component:
+            kind, name = refusal.manifest["kind"], refusal.manifest["metadata"]["name"]
+            return Fact(False, "ApplyRefused", f"the API server refused {kind} {name}: {refusal.message}")
+    return None
 
 
 def _no_service_monitors(stack: ObservabilityStack) -> Happening:

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from forge_stack.model import ObservabilityStack, StackStatus
 
+from forge_operator.apply import Refusal, Repair
 from forge_operator.events import Happening
 from forge_operator.loads import OWN_REASONS, Loads
+
+
+def outcome_happenings(
+    outcomes: Iterable[Repair | Refusal], stack: ObservabilityStack, now: datetime
+) -> Iterable[Happening]:
+    """Drift that was put back, children that were refused."""
+    for outcome in outcomes:
+        if isinstance(outcome, Refusal):
+            kind, name = outcome.manifest["kind"], outcome.manifest["metadata"]["name"]
+            told = f"the API server refused {kind} {name}: {outcome.message}"
+            yield Happening("ApplyRefused", "Apply", told, f"{kind}/{name}/{stack.metadata.generation}", "Warning")
+        else:
+            told = f"{outcome.kind} {outcome.name} was put back as the stack wants it; it was changed by {outcome.by}"
+            yield Happening("DriftRepaired", "Apply", told, f"{outcome.kind}/{outcome.name}/{now.isoformat()}")
 
 
 def source_happenings(stack: ObservabilityStack, new: StackStatus, loads: Sequence[Loads]) -> Iterable[Happening]:

@@ -247,6 +247,8 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
             "serviceName": f"{name}-headless",
             "replicas": managed.replicas,
             "revisionHistoryLimit": 5,
+            # A pod that never becomes ready (a bad image) must not keep its own repair from rolling out.
+            "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": pod_selector(inputs, "store")},
             # Deleted volumes follow the StatefulSet, which follows its stack: no finalizer is needed.
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": policy, "whenScaled": "Retain"},
