@@ -1,0 +1,1 @@
+"""The four APIs over one world. Each module: routes in, the real API's answers out."""

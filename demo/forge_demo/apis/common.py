@@ -1,0 +1,183 @@
+"""What the APIs share: the world at this moment, answers as JSON, budgets, and faults that a test may ask for."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import re
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from forge_demo.settings import Clock, Settings
+from forge_demo.state import State
+from forge_demo.world import World
+
+Json = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Live:
+    """The world while it is served: every request sees it as of the clock's now."""
+
+    world: World
+    clock: Clock
+    settings: Settings = field(default_factory=Settings)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    faults: list[Fault] = field(default_factory=list)
+    requests: dict[str, int] = field(default_factory=dict)
+    after_advance: Callable[[], Awaitable[None]] | None = None
+
+    async def settle(self) -> None:
+        """Let what follows the world (Prometheus) catch up."""
+        if self.after_advance is not None:
+            await self.after_advance()
+
+    def state(self) -> State:
+        """The world's state now."""
+        now = self.clock.now()
+        if now > self.world.now:
+            self.world.advance(now)
+        return self.world.state
+
+    def budget(self, name: str) -> Budget:
+        """The rate limit of an API."""
+        return self.budgets.setdefault(name, Budget(self.settings.rate_limits.get(name)))
+
+
+@dataclass(slots=True)
+class Budget:
+    """A fixed window of an hour; no limit when `limit` is None."""
+
+    limit: int | None
+    used: int = 0
+    resets_at: float = field(default_factory=lambda: time.time() + 3600)
+
+    def take(self, cost: int) -> bool:
+        """Spend; False when there is not that much left."""
+        if time.time() >= self.resets_at:
+            self.used, self.resets_at = 0, time.time() + 3600
+        if self.limit is not None and self.used + cost > self.limit:
+            return False
+        self.used += cost
+        return True
+
+    @property
+    def wait_seconds(self) -> int:
+        """Until the window ends."""
+        return max(1, int(self.resets_at - time.time()) + 1)
+
+
+@dataclass(slots=True)
+class Fault:
+    """What a test wants to go wrong: the next `times` requests whose path matches are answered so.
+
+    Without `status` the real answer is given, late (`delay_seconds`) or cut (`truncate_bytes`).
+    """
+
+    path: str
+    times: int = 1
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    body: str = ""
+    delay_seconds: float = 0.0
+    truncate_bytes: int | None = None
+
+
+class Faults:
+    """ASGI middleware: counts requests by API, waits the simulated latency, and makes the faults happen."""
+
+    def __init__(self, app: ASGIApp, live: Live) -> None:
+        self.app, self.live = app, live
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path.startswith("/_world"):
+            await self.app(scope, receive, send)
+            return
+        api = path.split("/")[1]
+        self.live.requests[api] = self.live.requests.get(api, 0) + 1
+        fault = next((f for f in self.live.faults if re.search(f.path, path)), None)
+        if fault is not None:
+            fault.times -= 1
+            if fault.times <= 0:
+                self.live.faults.remove(fault)
+        delay = self.live.settings.latency_seconds + (fault.delay_seconds if fault else 0.0)
+        if delay:
+            await asyncio.sleep(delay)
+        if fault is not None and fault.status is not None:
+            await Response(fault.body, fault.status, fault.headers)(scope, receive, send)
+        elif fault is not None and fault.truncate_bytes is not None:
+            await self._truncated(fault.truncate_bytes, scope, receive, send)
+        else:
+            await self.app(scope, receive, send)
+
+    async def _truncated(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
+        """Promise the whole body, send a part, hang up."""
+        left = size
+
+        async def cut(message: Any) -> None:
+            nonlocal left
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")[:left]
+                left -= len(body)
+                message = {**message, "body": body, "more_body": True}
+            await send(message)
+
+        await self.app(scope, receive, cut)
+        raise ConnectionAbortedError("the body was cut on demand")
+
+
+def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """JSON, UTF-8, compact."""
+    body = json.dumps(data, ensure_ascii=False, separators=(",", ":")).encode()
+    return Response(body, status, headers, media_type="application/json; charset=utf-8")
+
+
+def basic_auth(request: Request) -> tuple[str, str] | None:
+    """User and password of an Authorization header; None when it holds no basic credentials."""
+    scheme, _, value = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "basic":
+        return None
+    try:
+        user, _, password = base64.b64decode(value).decode().partition(":")
+    except ValueError:
+        return None
+    return user, password
+
+
+def whole_number(value: str | None, default: int) -> int | None:
+    """A query parameter as a number; None when it is none."""
+    if value is None or value == "":
+        return default
+    return int(value) if re.fullmatch(r"-?\d{1,9}", value) else None
+
+
+def moment(text: str) -> datetime | None:
+    """An ISO 8601 time in UTC; None when it is none. A time without a zone is UTC."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def iso_millis(at: datetime | None) -> str | None:
+    """2025-01-02T03:04:05.678Z."""
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z"
+
+
+def iso_seconds(at: datetime | None) -> str | None:
+    """2025-01-02T03:04:05Z."""
+    return None if at is None else f"{at:%Y-%m-%dT%H:%M:%SZ}"
+
+
+Handler = Callable[[Request], Awaitable[Response]]

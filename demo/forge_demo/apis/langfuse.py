@@ -1,0 +1,545 @@
+"""Langfuse's public API: the v2 observations and v3 scores cursors, and the legacy pages.
+
+Shapes: the models of Langfuse's SDK (`langfuse`, version 5 for v2 and v3, version 3 for the legacy pages).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Callable
+from datetime import datetime
+from decimal import Decimal
+from functools import wraps
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from forge_demo import organisation as org
+from forge_demo.apis.common import Handler, Json, Live, answer, basic_auth, iso_millis, moment, whole_number
+from forge_demo.events import ScoreAdded
+from forge_demo.state import ObservationState, State, Trace
+from forge_demo.traces import cost_parts
+
+METADATA_CUT = 200
+_GROUPS = ("core", "basic", "time", "io", "metadata", "model", "usage", "prompt", "metrics", "trace_context")
+
+
+def routes(live: Live) -> list[Route]:
+    """The paths under the base URL."""
+    api = _Langfuse(live)
+    paths: dict[str, Callable[[Request, State], Response]] = {
+        "/api/public/projects": api.projects,
+        "/api/public/v2/observations": api.observations_v2,
+        "/api/public/v3/scores": api.scores_v3,
+        "/api/public/traces": api.traces,
+        "/api/public/traces/{id}": api.trace,
+        "/api/public/observations": api.observations,
+        "/api/public/sessions": api.sessions,
+        "/api/public/v2/scores": api.scores_v2,
+    }
+    guarded = [Route(path, api.guarded(handler)) for path, handler in paths.items()]
+    return [Route("/api/public/health", api.health), *guarded, Route("/{rest:path}", api.not_found)]
+
+
+class _Langfuse:
+    def __init__(self, live: Live) -> None:
+        self.live = live
+
+    def guarded(self, handler: Callable[[Request, State], Response]) -> Handler:
+        """Ask for credentials and budget first."""
+
+        @wraps(handler)
+        async def checked(request: Request) -> Response:
+            known = self.live.settings.credentials
+            if "authorization" not in request.headers:
+                return answer({"error": "UnauthorizedError", "message": "No authorization header"}, 401)
+            if basic_auth(request) != (known.langfuse_public_key, known.langfuse_secret_key):
+                text = "Invalid credentials. Confirm that you've configured the correct host."
+                return answer({"error": "UnauthorizedError", "message": text}, 401)
+            budget = self.live.budget("langfuse")
+            if not budget.take(1):
+                headers = {"Retry-After": str(budget.wait_seconds), "X-RateLimit-Limit": str(budget.limit)}
+                headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(budget.resets_at))}
+                return answer({"error": "Rate limit exceeded", "message": "Rate limit exceeded"}, 429, headers)
+            try:
+                return handler(request, self.live.state())
+            except _BadRequestError as error:
+                return answer({"message": "Invalid request data", "error": [error.issue]}, 400)
+
+        return checked
+
+    async def health(self, request: Request) -> Response:
+        """No credentials are needed."""
+        return answer({"status": "OK", "version": "4.4.0" if self.live.settings.langfuse_v2 else "3.126.0"})
+
+    async def not_found(self, request: Request) -> Response:
+        """Langfuse's page for unknown paths is its web application's."""
+        return Response("<!DOCTYPE html><html><body>404</body></html>", 404, media_type="text/html")
+
+    def projects(self, request: Request, state: State) -> Response:
+        """The project of the key."""
+        project = {
+            "id": org.LANGFUSE_PROJECT_ID,
+            "name": org.LANGFUSE_PROJECT_NAME,
+            "organization": {"id": "clorg-acme", "name": org.ORGANISATION},
+            "metadata": {},
+        }
+        return answer({"data": [project]})
+
+    # Cursors
+
+    def observations_v2(self, request: Request, state: State) -> Response:
+        """Newest start time first; metadata values are cut unless asked for."""
+        if not self.live.settings.langfuse_v2:
+            text = "v2 APIs are not available on this server"
+            return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
+        query = request.query_params
+        if query.get("parseIoAsJson") == "true":
+            raise _BadRequestError("parseIoAsJson", "parseIoAsJson is no longer supported")
+        limit = _limit(query.get("limit"), 1000)
+        groups = _groups(query.get("fields"))
+        expanded = set(filter(None, query.get("expandMetadata", "").split(",")))
+        rows = sorted(_observations(request, state), key=_v2_key, reverse=True)
+        position, page = _read_cursor(query.get("cursor"))
+        if position is not None:
+            rows = [row for row in rows if _v2_key(row) < position]
+        taken = rows[: _page_length(limit, page) if self.live.settings.short_pages else limit]
+        meta = {}
+        if len(taken) < len(rows):
+            last = _v2_key(taken[-1]) if taken else position
+            meta["cursor"] = _cursor(last, page + 1)
+        return answer({"data": [_observation_v2(row, groups, expanded) for row in taken], "meta": meta})
+
+    def scores_v3(self, request: Request, state: State) -> Response:
+        """Newest first."""
+        if not self.live.settings.langfuse_v2:
+            text = "v3 APIs are not available on this server"
+            return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
+        limit = _limit(request.query_params.get("limit"), 100)
+        groups = set(request.query_params.get("fields", "").split(","))
+        rows = sorted(_scores(request, state), key=lambda s: (iso_millis(s.at), s.trace, s.id), reverse=True)
+        position, page = _read_cursor(request.query_params.get("cursor"))
+        if position is not None:
+            rows = [row for row in rows if (iso_millis(row.at), row.trace, row.id) < position]
+        meta: Json = {"limit": limit}
+        if len(rows) > limit:
+            last = rows[limit - 1]
+            meta["cursor"] = _cursor((iso_millis(last.at) or "", last.trace, last.id), page + 1)
+        return answer({"data": [_score_v3(row, groups) for row in rows[:limit]], "meta": meta})
+
+    # Legacy pages
+
+    def traces(self, request: Request, state: State) -> Response:
+        """By page; newest first unless orderBy says else."""
+        query = request.query_params
+        rows = [trace for trace in state.traces.values() if _wanted_trace(request, trace)]
+        rows = _between(rows, lambda t: t.ingested.timestamp, query.get("fromTimestamp"), query.get("toTimestamp"))
+        column, _, direction = query.get("orderBy", "timestamp.desc").partition(".")
+        keys: dict[str, Callable[[Trace], Any]] = {
+            "timestamp": lambda t: (t.ingested.timestamp, t.ingested.id),
+            "name": lambda t: (t.ingested.name, t.ingested.id),
+            "id": lambda t: t.ingested.id,
+            "createdAt": lambda t: (t.ingested.at, t.ingested.id),
+            "updatedAt": lambda t: (t.updated_at, t.ingested.id),
+        }
+        if column not in keys or direction not in ("asc", "desc"):
+            raise _BadRequestError("orderBy", f"cannot order by {query.get('orderBy')}")
+        rows.sort(key=keys[column], reverse=direction == "desc")
+        fields = set(filter(None, query.get("fields", "core,io,scores,observations,metrics").split(",")))
+        scores = _scores_by_trace(state) if "scores" in fields else {}
+        return self._page(request, rows, lambda trace: _trace(trace, fields, scores))
+
+    def trace(self, request: Request, state: State) -> Response:
+        """One trace with its observations and scores in full."""
+        found = state.traces.get(request.path_params["id"])
+        if found is None:
+            text = f"Trace {request.path_params['id']} not found within authorized project"
+            return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
+        whole = _trace(found, {"core", "io", "metrics"}, {})
+        whole["observations"] = [_observation(o) for o in found.observations]
+        whole["scores"] = [_score_v2(s, state) for s in state.scores if s.trace == found.ingested.id]
+        return answer(whole)
+
+    def observations(self, request: Request, state: State) -> Response:
+        """By page, newest start time first."""
+        rows = sorted(_observations(request, state), key=_v2_key, reverse=True)
+        return self._page(request, rows, _observation)
+
+    def sessions(self, request: Request, state: State) -> Response:
+        """By page, newest first."""
+        first: dict[str, Trace] = {}
+        for trace in state.traces.values():
+            if trace.ingested.session is not None:
+                first.setdefault(trace.ingested.session, trace)
+        query = request.query_params
+        rows = list(first.items())
+        rows = _between(rows, lambda item: item[1].ingested.at, query.get("fromTimestamp"), query.get("toTimestamp"))
+        rows.sort(key=lambda item: (item[1].ingested.at, item[0]), reverse=True)
+        return self._page(request, rows, _session)
+
+    def scores_v2(self, request: Request, state: State) -> Response:
+        """By page, newest first."""
+        rows = sorted(_scores(request, state), key=lambda s: (s.at, s.id), reverse=True)
+        return self._page(request, rows, lambda score: _score_v2(score, state))
+
+    def _page(self, request: Request, rows: list[Any], shape: Callable[[Any], Json]) -> Response:
+        if not self.live.settings.langfuse_legacy:
+            text = "This endpoint was removed; use the v2 and v3 endpoints"
+            return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
+        limit = _limit(request.query_params.get("limit"), 100)
+        page = whole_number(request.query_params.get("page"), 1)
+        if page is None or page < 1:
+            raise _BadRequestError("page", "Number must be greater than 0")
+        taken = rows[(page - 1) * limit : page * limit]
+        meta = {"page": page, "limit": limit, "totalItems": len(rows), "totalPages": -(-len(rows) // limit)}
+        return answer({"data": [shape(row) for row in taken], "meta": meta})
+
+
+class _BadRequestError(Exception):
+    def __init__(self, path: str, message: str) -> None:
+        super().__init__(message)
+        self.issue = {"code": "custom", "path": [path], "message": message}
+
+
+# Selection
+
+
+def _limit(text: str | None, most: int) -> int:
+    limit = whole_number(text, 50)
+    if limit is None or limit < 1:
+        raise _BadRequestError("limit", "Expected a number greater than 0")
+    if limit > most:
+        raise _BadRequestError("limit", f"Number must be less than or equal to {most}")
+    return limit
+
+
+def _groups(text: str | None) -> set[str]:
+    groups = {"core", *(text or "basic").split(",")} - {""}
+    unknown = groups - set(_GROUPS)
+    if unknown:
+        raise _BadRequestError("fields", f"Unknown field group {sorted(unknown)[0]}")
+    return groups
+
+
+def _time(text: str | None, name: str) -> datetime | None:
+    if not text:
+        return None
+    found = moment(text)
+    if found is None:
+        raise _BadRequestError(name, "Invalid datetime")
+    return found
+
+
+def _between(rows: list[Any], key: Callable[[Any], datetime], low: str | None, high: str | None) -> list[Any]:
+    begin, end = _time(low, "from"), _time(high, "to")
+    return [row for row in rows if (begin is None or key(row) >= begin) and (end is None or key(row) < end)]
+
+
+def _wanted_trace(request: Request, trace: Trace) -> bool:
+    query, it = request.query_params, trace.ingested
+    environments = query.getlist("environment")
+    return (
+        query.get("userId", it.user) == it.user
+        and query.get("sessionId", it.session) == it.session
+        and query.get("name", it.name) == it.name
+        and query.get("release", it.release) == it.release
+        and query.get("version", it.version) == it.version
+        and set(query.getlist("tags")) <= set(it.tags)
+        and (not environments or it.environment in environments)
+    )
+
+
+def _observations(request: Request, state: State) -> list[ObservationState]:
+    query = request.query_params
+    environments = query.getlist("environment")
+    traces = state.traces.values()
+    if "traceId" in query:
+        traces = [t for t in traces if t.ingested.id == query["traceId"]]  # type: ignore[assignment]
+    rows = [
+        row
+        for trace in traces
+        if (not environments or trace.ingested.environment in environments)
+        and query.get("userId", trace.ingested.user) == trace.ingested.user
+        and query.get("sessionId", trace.ingested.session) == trace.ingested.session
+        for row in trace.observations
+    ]
+    wanted: dict[str, Callable[[ObservationState], str | None]] = {
+        "name": lambda r: r.observation.name,
+        "type": lambda r: r.observation.type,
+        "level": lambda r: r.observation.level,
+        "parentObservationId": lambda r: r.observation.parent or "",
+        "isRootObservation": lambda r: "true" if r.observation.parent is None else "false",
+        "version": lambda r: r.trace.ingested.version,
+    }
+    for name, of in wanted.items():
+        if name in query:
+            rows = [row for row in rows if of(row) == query[name]]
+    return _between(rows, lambda r: r.observation.started_at, query.get("fromStartTime"), query.get("toStartTime"))
+
+
+def _scores(request: Request, state: State) -> list[ScoreAdded]:
+    query = request.query_params
+    rows = [
+        s for s in state.scores if query.get("name", s.name) == s.name and query.get("source", s.source) == s.source
+    ]
+    return _between(rows, lambda s: s.at, query.get("fromTimestamp"), query.get("toTimestamp"))
+
+
+def _scores_by_trace(state: State) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for score in state.scores:
+        found.setdefault(score.trace, []).append(score.id)
+    return found
+
+
+# Cursors
+
+Position = tuple[str, str, str]
+
+
+def _v2_key(row: ObservationState) -> Position:
+    return iso_millis(row.observation.started_at) or "", row.trace.ingested.id, row.observation.id
+
+
+def _cursor(position: Position | None, page: int) -> str:
+    return base64.b64encode(json.dumps([position, page]).encode()).decode()
+
+
+def _read_cursor(text: str | None) -> tuple[Position | None, int]:
+    if not text:
+        return None, 0
+    try:
+        position, page = json.loads(base64.b64decode(text, validate=True))
+        return (tuple(position) if position is not None else None), int(page)
+    except (ValueError, TypeError) as error:
+        raise _BadRequestError("cursor", "Invalid cursor") from error
+
+
+def _page_length(limit: int, page: int) -> int:
+    """Some pages are short and some are empty, while a cursor is still given: the real server's scan does that."""
+    return {3: limit // 2, 5: 0}.get(page % 7, limit)
+
+
+# Shapes
+
+
+def _usage(row: ObservationState) -> dict[str, int]:
+    it = row.observation
+    if it.input_tokens is None or it.output_tokens is None:
+        return {}
+    usage = {"input": it.input_tokens, "output": it.output_tokens}
+    if it.cached_tokens:
+        usage["cache_read_input_tokens"] = it.cached_tokens
+    return {**usage, "total": sum(usage.values())}
+
+
+def _costs(row: ObservationState) -> dict[str, float]:
+    parts = cost_parts(row.observation)
+    if not parts:
+        return {}
+    return {**{k: float(v) for k, v in parts.items()}, "total": float(sum(parts.values(), Decimal(0)))}
+
+
+def _seconds(begin: datetime, end: datetime | None) -> float | None:
+    return None if end is None else round((end - begin).total_seconds(), 3)
+
+
+def _observation_v2(row: ObservationState, groups: set[str], expanded: set[str]) -> Json:
+    it, trace = row.observation, row.trace.ingested
+    costs = _costs(row)
+    model = org.MODELS_BY_NAME.get(it.model or "")
+    parts: dict[str, Json] = {
+        "core": {
+            "id": it.id,
+            "traceId": trace.id,
+            "startTime": iso_millis(it.started_at),
+            "endTime": iso_millis(it.ended_at),
+            "projectId": org.LANGFUSE_PROJECT_ID,
+            "parentObservationId": it.parent,
+            "type": it.type,
+        },
+        "basic": {
+            "name": it.name,
+            "level": it.level,
+            "statusMessage": it.status_message,
+            "version": trace.version,
+            "environment": trace.environment,
+            "bookmarked": False,
+            "public": False,
+            "userId": trace.user,
+            "sessionId": trace.session,
+            "isRootObservation": it.parent is None,
+        },
+        "time": {
+            "completionStartTime": iso_millis(it.completion_started_at),
+            "createdAt": iso_millis(row.created_at),
+            "updatedAt": iso_millis(row.updated_at),
+        },
+        "io": {"input": it.input, "output": it.output},
+        "metadata": {"metadata": {k: v if k in expanded else v[:METADATA_CUT] for k, v in row.metadata.items()}},
+        "model": {
+            "model": it.model,
+            "internalModelId": model.id if model else None,
+            "modelParameters": {"max_tokens": 8192} if model else {},
+        },
+        "usage": {
+            "usageDetails": _usage(row),
+            "costDetails": costs,
+            "totalCost": costs.get("total"),
+            "usagePricingTierName": "Standard" if costs else None,
+        },
+        "prompt": {"promptId": _prompt_id(row), "promptName": it.prompt_name, "promptVersion": it.prompt_version},
+        "metrics": {
+            "latency": _seconds(it.started_at, it.ended_at),
+            "timeToFirstToken": _seconds(it.started_at, it.completion_started_at),
+        },
+        "trace_context": {"tags": list(trace.tags), "release": trace.release, "traceName": trace.name},
+    }
+    return {name: value for group in _GROUPS if group in groups for name, value in parts[group].items()}
+
+
+def _prompt_id(row: ObservationState) -> str | None:
+    it = row.observation
+    return f"prompt-{it.prompt_name}-{it.prompt_version}" if it.prompt_name else None
+
+
+def _observation(row: ObservationState) -> Json:
+    it, trace = row.observation, row.trace.ingested
+    usage, costs = _usage(row), _costs(row)
+    model = org.MODELS_BY_NAME.get(it.model or "")
+    counted = {"input": usage.get("input", 0), "output": usage.get("output", 0), "total": usage.get("total", 0)}
+    return {
+        "id": it.id,
+        "projectId": org.LANGFUSE_PROJECT_ID,
+        "traceId": trace.id,
+        "type": it.type,
+        "environment": trace.environment,
+        "parentObservationId": it.parent,
+        "startTime": iso_millis(it.started_at),
+        "endTime": iso_millis(it.ended_at),
+        "name": it.name,
+        "metadata": row.metadata,
+        "level": it.level,
+        "statusMessage": it.status_message,
+        "version": trace.version,
+        "createdAt": iso_millis(row.created_at),
+        "updatedAt": iso_millis(row.updated_at),
+        "completionStartTime": iso_millis(it.completion_started_at),
+        "input": it.input,
+        "output": it.output,
+        "model": it.model,
+        "modelId": model.id if model else None,
+        "modelParameters": {"max_tokens": 8192} if model else {},
+        "promptId": _prompt_id(row),
+        "promptName": it.prompt_name,
+        "promptVersion": it.prompt_version,
+        "usageDetails": usage,
+        "costDetails": costs,
+        "usage": {**counted, "unit": "TOKENS"},
+        "unit": "TOKENS",
+        "promptTokens": counted["input"],
+        "completionTokens": counted["output"],
+        "totalTokens": counted["total"],
+        "inputPrice": float(model.input_price) if model else None,
+        "outputPrice": float(model.output_price) if model else None,
+        "totalPrice": None,
+        "calculatedInputCost": costs.get("input"),
+        "calculatedOutputCost": costs.get("output"),
+        "calculatedTotalCost": costs.get("total"),
+        "latency": _seconds(it.started_at, it.ended_at),
+        "timeToFirstToken": _seconds(it.started_at, it.completion_started_at),
+    }
+
+
+def _trace(trace: Trace, fields: set[str], scores: dict[str, list[str]]) -> Json:
+    it = trace.ingested
+    ends = [o.observation.ended_at for o in trace.observations if o.observation.ended_at is not None]
+    cost = sum((sum(cost_parts(o.observation).values(), Decimal(0)) for o in trace.observations), Decimal(0))
+    metrics = "metrics" in fields
+    return {
+        "id": it.id,
+        "projectId": org.LANGFUSE_PROJECT_ID,
+        "timestamp": iso_millis(it.timestamp),
+        "name": it.name,
+        "input": None,
+        "output": None,
+        "sessionId": it.session,
+        "release": it.release,
+        "version": it.version,
+        "userId": it.user,
+        "metadata": trace.metadata if "io" in fields else None,
+        "tags": list(it.tags),
+        "public": False,
+        "bookmarked": False,
+        "environment": it.environment,
+        "externalId": None,
+        "createdAt": iso_millis(it.at),
+        "updatedAt": iso_millis(trace.updated_at),
+        "htmlPath": f"/project/{org.LANGFUSE_PROJECT_ID}/traces/{it.id}",
+        "latency": (_seconds(it.timestamp, max(ends)) if ends else 0) if metrics else -1,
+        "totalCost": float(cost) if metrics else -1,
+        "observations": [o.observation.id for o in trace.observations] if "observations" in fields else [],
+        "scores": scores.get(it.id, []),
+    }
+
+
+def _session(item: tuple[str, Trace]) -> Json:
+    name, first = item
+    return {
+        "id": name,
+        "createdAt": iso_millis(first.ingested.at),
+        "projectId": org.LANGFUSE_PROJECT_ID,
+        "environment": first.ingested.environment,
+    }
+
+
+def _score_v2(score: ScoreAdded, state: State) -> Json:
+    trace = state.traces.get(score.trace)
+    return {
+        "id": score.id,
+        "projectId": org.LANGFUSE_PROJECT_ID,
+        "traceId": score.trace,
+        "observationId": None,
+        "sessionId": None,
+        "datasetRunId": None,
+        "name": score.name,
+        "value": float(score.value),
+        "dataType": "NUMERIC",
+        "source": score.source,
+        "timestamp": iso_millis(score.at),
+        "createdAt": iso_millis(score.at),
+        "updatedAt": iso_millis(score.at),
+        "environment": "production",
+        "authorUserId": None,
+        "comment": score.comment,
+        "metadata": {},
+        "configId": None,
+        "queueId": None,
+        "trace": trace
+        and {"userId": trace.ingested.user, "tags": list(trace.ingested.tags), "environment": "production"},
+    }
+
+
+def _score_v3(score: ScoreAdded, groups: set[str]) -> Json:
+    shape: Json = {
+        "id": score.id,
+        "projectId": org.LANGFUSE_PROJECT_ID,
+        "name": score.name,
+        "value": float(score.value),
+        "dataType": "NUMERIC",
+        "source": score.source,
+        "timestamp": iso_millis(score.at),
+        "environment": "production",
+        "createdAt": iso_millis(score.at),
+        "updatedAt": iso_millis(score.at),
+    }
+    if "details" in groups:
+        shape |= {"comment": score.comment, "configId": None, "metadata": {}}
+    if "annotation" in groups:
+        shape |= {"authorUserId": None, "queueId": None}
+    if "subject" in groups:
+        shape["subject"] = {"kind": "trace", "id": score.trace}
+    return shape

@@ -1,0 +1,122 @@
+"""One application: each API under its own prefix, and the world's own handles under /_world."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+
+from forge_demo import truth
+from forge_demo.apis import github, jira, langfuse
+from forge_demo.apis.common import Fault, Faults, Live, answer
+
+PREFIXES = {"langfuse": "/langfuse", "github": "/github/api/v3", "jira": "/jira", "jiraDataCenter": "/jira-dc"}
+
+
+def application(live: Live) -> Starlette:
+    """The ASGI application."""
+    handles = _Handles(live)
+    return Starlette(
+        routes=[
+            Mount("/langfuse", routes=langfuse.routes(live)),
+            Mount("/github", routes=github.routes(live)),
+            Mount("/jira", routes=jira.routes(live, cloud=True)),
+            Mount("/jira-dc", routes=jira.routes(live, cloud=False)),
+            Route("/_world", handles.summary),
+            Route("/_world/advance", handles.advance, methods=["POST"]),
+            Route("/_world/tickets", handles.tickets, methods=["POST"]),
+            Route("/_world/truth", handles.truth),
+            Route("/_world/faults", handles.faults, methods=["GET", "POST", "DELETE"]),
+            Route("/_world/settings", handles.settings, methods=["POST"]),
+        ],
+        middleware=[Middleware(Faults, live=live)],
+    )
+
+
+class _Handles:
+    """What the real systems do not have: the hands of a test or a demo on the world. No authentication: keep it local."""
+
+    def __init__(self, live: Live) -> None:
+        self.live = live
+
+    async def summary(self, request: Request) -> Response:
+        """Counts, the clock, and requests served by API."""
+        state = self.live.state()
+        return answer({**truth.summary(state), "requests": self.live.requests})
+
+    async def advance(self, request: Request) -> Response:
+        """{"days": 1, "hours": 2, "minutes": 3}: let time pass."""
+        given = await _body(request)
+        names = ("days", "hours", "minutes", "seconds")
+        unknown = set(given) - set(names)
+        by = timedelta(**{name: float(given.get(name, 0)) for name in names})
+        if unknown or by <= timedelta(0):
+            return answer({"error": f"write a positive number of some of {', '.join(names)}; found {given}"}, 400)
+        before = self.live.state().version
+        self.live.clock.advance(by)
+        await self.live.settle()
+        state = self.live.state()
+        return answer({**truth.summary(state), "events": state.version - before})
+
+    async def tickets(self, request: Request) -> Response:
+        """{"count": 3, "minutes": 5}: new tickets whose whole stories happen within the next minutes; a clock that stands is
+        moved over them, one that runs gets there by itself."""
+        given = await _body(request)
+        count, minutes = int(given.get("count", 1)), float(given.get("minutes", 5))
+        if not 1 <= count <= 1000 or not 0.1 <= minutes <= 1440:
+            return answer({"error": "count must be 1 to 1000, minutes 0.1 to 1440"}, 400)
+        self.live.state()
+        span = timedelta(minutes=minutes)
+        keys = self.live.world.inject(count, span)
+        if self.live.clock.speed == 0:
+            self.live.clock.advance(span)
+            await self.live.settle()
+        return answer(
+            {**truth.summary(self.live.state()), "tickets": keys, "doneAt": truth.plain(self.live.world.now + span)}
+        )
+
+    async def truth(self, request: Request) -> Response:
+        """Ground truth by ticket; ?table=langfuse_traces (and so on): the expected bronze rows."""
+        self.live.state()
+        table = request.query_params.get("table")
+        if table is None:
+            return answer(truth.plain(truth.tickets(self.live.world.past)))
+        if table not in truth.TABLES:
+            return answer({"error": f"no table {table}; there are {', '.join(truth.TABLES)}"}, 404)
+        return answer(truth.plain(truth.TABLES[table](self.live.world.state)))
+
+    async def faults(self, request: Request) -> Response:
+        """POST {"path": regex, "times", "status", "headers", "body", "delay_seconds", "truncate_bytes"}; DELETE: none any more."""
+        if request.method == "POST":
+            try:
+                self.live.faults.append(Fault(**await _body(request)))
+            except TypeError as error:
+                return answer({"error": str(error)}, 400)
+        elif request.method == "DELETE":
+            self.live.faults.clear()
+        return answer({"faults": [{"path": f.path, "times": f.times, "status": f.status} for f in self.live.faults]})
+
+    async def settings(self, request: Request) -> Response:
+        """POST {"langfuse_v2": false, "rate_limits": {"github": 50}, ...}: change how the APIs behave."""
+        given = await _body(request)
+        settings = self.live.settings
+        for name, value in given.items():
+            if name in ("credentials", "jira_zone") or not hasattr(settings, name):
+                return answer({"error": f"no setting {name!r} that can be changed"}, 400)
+            setattr(settings, name, value)
+        if "rate_limits" in given:
+            self.live.budgets.clear()
+        return answer({"rate_limits": settings.rate_limits, "langfuse_v2": settings.langfuse_v2})
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    try:
+        found = await request.json()
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

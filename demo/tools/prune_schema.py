@@ -1,0 +1,173 @@
+"""Cut GitHub's real GraphQL schema down to what the demo resolves.
+
+    npm install @octokit/graphql-schema
+    python demo/tools/prune_schema.py node_modules/@octokit/graphql-schema/schema.graphql
+
+writes demo/forge_demo/schema/github.graphql. Descriptions and deprecations go; types, fields and arguments stay as they are. A
+contract test proves that the result is a part of the real schema.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from graphql import (
+    DocumentNode,
+    EnumTypeDefinitionNode,
+    FieldDefinitionNode,
+    InputObjectTypeDefinitionNode,
+    InputValueDefinitionNode,
+    InterfaceTypeDefinitionNode,
+    ListTypeNode,
+    NamedTypeNode,
+    NonNullTypeNode,
+    ObjectTypeDefinitionNode,
+    ScalarTypeDefinitionNode,
+    TypeDefinitionNode,
+    TypeNode,
+    UnionTypeDefinitionNode,
+    build_ast_schema,
+    parse,
+    print_schema,
+)
+
+OUT = Path(__file__).parent.parent / "forge_demo" / "schema" / "github.graphql"
+_CONNECTION = "edges nodes pageInfo totalCount"
+_EDGE = "cursor node"
+_EVENT = "id actor createdAt"
+
+KEEP: dict[str, str] = {
+    "Query": "node nodes organization rateLimit repository viewer",
+    "Node": "id",
+    "Actor": "avatarUrl login resourcePath url",
+    "RepositoryOwner": "avatarUrl id login resourcePath url",
+    "GitObject": "abbreviatedOid commitUrl id oid",
+    "RateLimit": "cost limit nodeCount remaining resetAt used",
+    "PageInfo": "endCursor hasNextPage hasPreviousPage startCursor",
+    "Organization": "avatarUrl databaseId id login name repositories repository resourcePath url",
+    "User": "avatarUrl databaseId email id login name resourcePath url",
+    "Bot": "avatarUrl databaseId id login resourcePath url",
+    "Repository": "createdAt databaseId defaultBranchRef deployments description id isArchived isDisabled isEmpty isFork isPrivate name "
+    "nameWithOwner owner pullRequest pullRequests pushedAt resourcePath updatedAt url visibility",
+    "Ref": "id name prefix target",
+    "PullRequest": "additions assignees author authorAssociation baseRefName baseRepository body bodyText changedFiles closed closedAt "
+    "closingIssuesReferences comments commits createdAt databaseId deletions fullDatabaseId headRefName headRefOid headRepository id "
+    "isCrossRepository isDraft labels locked mergeCommit mergeable merged mergedAt mergedBy number permalink publishedAt resourcePath "
+    "reviewDecision reviewRequests reviewThreads reviews state statusCheckRollup timelineItems title totalCommentsCount updatedAt url",
+    "PullRequestReview": "author authorAssociation body comments commit createdAt databaseId fullDatabaseId id publishedAt "
+    "pullRequest state submittedAt updatedAt url",
+    "PullRequestReviewComment": "id",
+    "PullRequestReviewThread": "id isResolved",
+    "IssueComment": "id author body createdAt updatedAt",
+    "ReviewRequest": "asCodeOwner databaseId id requestedReviewer",
+    "PullRequestCommit": "commit id url",
+    "Commit": "abbreviatedOid additions author authoredDate authors changedFilesIfAvailable checkSuites commitUrl committedDate committer "
+    "deletions id message messageBody messageHeadline oid statusCheckRollup url",
+    "GitActor": "avatarUrl date email name user",
+    "Label": "color description id name url",
+    "Issue": "id number state title url",
+    "StatusCheckRollup": "contexts id state",
+    "StatusContext": "context createdAt id state",
+    "CheckSuite": "app branch checkRuns conclusion createdAt databaseId id status updatedAt url workflowRun",
+    "CheckRun": "checkSuite completedAt conclusion databaseId detailsUrl id name startedAt status url",
+    "App": "databaseId id name slug",
+    "WorkflowRun": "createdAt databaseId event id runNumber updatedAt url workflow",
+    "Workflow": "databaseId id name",
+    "Deployment": "commit commitOid createdAt creator databaseId description environment id latestEnvironment latestStatus "
+    "originalEnvironment ref repository state statuses task updatedAt",
+    "DeploymentStatus": "createdAt creator deployment description environment environmentUrl id logUrl state updatedAt",
+    "ReadyForReviewEvent": f"{_EVENT} pullRequest",
+    "ConvertToDraftEvent": f"{_EVENT} pullRequest",
+    "HeadRefForcePushedEvent": f"{_EVENT} afterCommit beforeCommit",
+    "MergedEvent": f"{_EVENT} commit mergeRefName",
+    "ClosedEvent": _EVENT,
+    "ReopenedEvent": _EVENT,
+    "LabeledEvent": f"{_EVENT} label",
+    "ReviewRequestedEvent": f"{_EVENT} requestedReviewer",
+    "PullRequestTimelineItemsConnection": f"{_CONNECTION} filteredCount pageCount updatedAt",
+    "PullRequestTimelineItemsEdge": _EDGE,
+    **{
+        name: (_EDGE if name.endswith("Edge") else _CONNECTION)
+        for base in (
+            "CheckRun CheckSuite Commit Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit "
+            "PullRequestReview PullRequestReviewComment PullRequestReviewThread Repository ReviewRequest StatusCheckRollupContext User"
+        ).split()
+        for name in (f"{base}Connection", f"{base}Edge")
+    },
+    # Inputs, enums, unions and scalars: whole, as far as their own types are kept.
+    **dict.fromkeys(
+        (
+            "IssueOrder IssueOrderField OrderDirection RepositoryOrder RepositoryOrderField DeploymentOrder DeploymentOrderField "
+            "PullRequestState PullRequestReviewState PullRequestReviewDecision PullRequestTimelineItemsItemType MergeableState "
+            "CommentAuthorAssociation StatusState CheckStatusState CheckConclusionState DeploymentState DeploymentStatusState "
+            "RepositoryVisibility RepositoryPrivacy RepositoryAffiliation IssueState RequestedReviewer StatusCheckRollupContext "
+            "PullRequestTimelineItems ID String Int Float Boolean DateTime URI GitObjectID BigInt Date GitTimestamp LabelOrder "
+            "LabelOrderField CheckSuiteFilter CheckRunFilter CheckRunType CheckAnnotationLevel"
+        ).split(),
+        "*",
+    ),
+}
+_BUILT_IN = {"ID", "String", "Int", "Float", "Boolean"}
+
+
+def prune(document: DocumentNode) -> str:
+    """The SDL of what is kept, types and fields in order of name."""
+    definitions = {d.name.value: d for d in document.definitions if isinstance(d, TypeDefinitionNode)}
+    missing = sorted(set(KEEP) - set(definitions) - _BUILT_IN)
+    if missing:
+        raise SystemExit(f"the real schema has no {', '.join(missing)}; take them out of KEEP")
+    kept = [_cut(definitions[name], fields) for name, fields in sorted(KEEP.items()) if name in definitions]
+    return print_schema(build_ast_schema(DocumentNode(definitions=tuple(kept)))) + "\n"
+
+
+def _cut(node: TypeDefinitionNode, wanted: str) -> TypeDefinitionNode:
+    name = node.name
+    if isinstance(node, (ObjectTypeDefinitionNode, InterfaceTypeDefinitionNode)):
+        names = set(wanted.split())
+        unknown = names - {field.name.value for field in node.fields or ()}
+        if unknown:
+            raise SystemExit(f"{name.value} has no {', '.join(sorted(unknown))}; take it out of KEEP")
+        interfaces = tuple(i for i in node.interfaces or () if i.name.value in KEEP)
+        fields = tuple(_field(f) for f in node.fields or () if f.name.value in names)
+        return type(node)(name=name, interfaces=interfaces, fields=fields, directives=())
+    if isinstance(node, UnionTypeDefinitionNode):
+        return UnionTypeDefinitionNode(
+            name=name, types=tuple(t for t in node.types or () if t.name.value in KEEP), directives=()
+        )
+    if isinstance(node, EnumTypeDefinitionNode):
+        values = tuple(type(v)(name=v.name, directives=()) for v in node.values or ())
+        return EnumTypeDefinitionNode(name=name, values=values, directives=())
+    if isinstance(node, InputObjectTypeDefinitionNode):
+        return InputObjectTypeDefinitionNode(name=name, fields=_arguments(node.fields or ()), directives=())
+    if isinstance(node, ScalarTypeDefinitionNode):
+        return ScalarTypeDefinitionNode(name=name, directives=())
+    raise SystemExit(f"{name.value} is of a kind this program does not know: {node.kind}")
+
+
+def _field(node: FieldDefinitionNode) -> FieldDefinitionNode:
+    if _named(node.type) not in KEEP:
+        raise SystemExit(f"the type {_named(node.type)} of the field {node.name.value} is not kept; add it to KEEP")
+    arguments = _arguments(node.arguments or ())
+    return FieldDefinitionNode(name=node.name, arguments=arguments, type=node.type, directives=())
+
+
+def _arguments(nodes: Iterable[InputValueDefinitionNode]) -> tuple[InputValueDefinitionNode, ...]:
+    return tuple(
+        InputValueDefinitionNode(name=n.name, type=n.type, default_value=n.default_value, directives=())
+        for n in nodes
+        if _named(n.type) in KEEP
+    )
+
+
+def _named(node: TypeNode) -> str:
+    while isinstance(node, (ListTypeNode, NonNullTypeNode)):
+        node = node.type
+    assert isinstance(node, NamedTypeNode)  # noqa: S101
+    return node.name.value
+
+
+if __name__ == "__main__":
+    OUT.write_text(prune(parse(Path(sys.argv[1]).read_text(), no_location=True)))
+    print(f"{OUT}: {OUT.stat().st_size} bytes")
