@@ -114,6 +114,7 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
         dataset_name=prefix,
         pipelines_dir=str(request.work_dir / "dlt"),
     )
+    join_logs()
     while not progress.finished:
         before = dict(progress.rows)
         try:
@@ -160,6 +161,10 @@ class PageStream:
                 page = next(self._pages, None)
             except (LoadError, Stopped) as problem:
                 progress.end(problem)
+                break
+            except (LookupError, TypeError, ValueError, AttributeError) as problem:
+                log.exception("an answer could not be read")
+                progress.end(unreadable(self.request, problem))
                 break
             if page is None:
                 progress.finished = True
@@ -220,6 +225,22 @@ def table_hints(table: Table) -> Any:
         primary_key=list(table.key),
         columns={table.version: {"name": table.version, "dedup_sort": "desc"}},
         additional_table_hints={"x-table-engine-type": "replacing_merge_tree"},
+    )
+
+
+def join_logs() -> None:
+    """Let dlt's log lines go where all others go: it gives its logger a handler of its own."""
+    logger = logging.getLogger("dlt")
+    logger.handlers.clear()
+    logger.propagate = True
+
+
+def unreadable(request: LoadRequest, problem: Exception) -> LoadError:
+    """An answer that is JSON but not of the shape that the API documents."""
+    return LoadError(
+        "BadResponse",
+        f"{request.source.type}: an answer has an unexpected shape ({type(problem).__name__}: {str(problem)[:100]}); "
+        "check that url is that API's base address and its version a supported one; the log has the place",
     )
 
 

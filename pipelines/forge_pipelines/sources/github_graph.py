@@ -92,21 +92,30 @@ class Graph:
         """The selected repositories, each once, in a fixed order."""
         names = {name.lower(): name for name in self.spec.repositories}
         for login in self.spec.organizations:
-            after = None
-            while True:
-                data = self.ask(REPOSITORIES_QUERY, {"login": login, "after": after}, f"organization {login}")
-                if data.get("organization") is None:
-                    raise LoadError(
-                        "NotFound",
-                        f"github.organizations: {self.api.host} knows no organisation {login!r} that this token may "
-                        "see; correct the name, or give the token access",
-                    )
-                found = data["organization"]["repositories"]
-                names.update({n["nameWithOwner"].lower(): n["nameWithOwner"] for n in found["nodes"] if n})
-                after = found["pageInfo"]["endCursor"]
-                if not found["pageInfo"]["hasNextPage"]:
-                    break
+            try:
+                names.update({name.lower(): name for name in self.of_organization(login)})
+            except LoadError as error:
+                if error.reason not in ("NotFound", "Forbidden") or len(self.spec.organizations) == 1:
+                    raise
+                self.scope.warn(error.message)
         return [names[key] for key in sorted(names)]
+
+    def of_organization(self, login: str) -> Iterator[str]:
+        """The repositories of an organisation. Raises LoadError (NotFound)."""
+        after = None
+        while True:
+            data = self.ask(REPOSITORIES_QUERY, {"login": login, "after": after}, f"organization {login}")
+            if data.get("organization") is None:
+                raise LoadError(
+                    "NotFound",
+                    f"github.organizations: {self.api.host} knows no organisation {login!r} that this token may see; "
+                    "correct the name, or give the token access",
+                )
+            found = data["organization"]["repositories"]
+            yield from (node["nameWithOwner"] for node in found["nodes"] if node)
+            after = found["pageInfo"]["endCursor"]
+            if not found["pageInfo"]["hasNextPage"]:
+                return
 
     def newest(self, repositories: Sequence[str]) -> dict[str, datetime | None]:
         """The newest update of each repository, many by one query; those that do not answer are left out."""

@@ -1,16 +1,25 @@
-"""A server that answers by a script, on loopback: for what a well-behaved API seldom does."""
+"""A server that answers by a script, for what a well-behaved API seldom does; and `forge-load` as a process."""
 
 from __future__ import annotations
 
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+import clickhouse_connect
 import pytest
+from clickhouse_connect.driver import Client
 
 
 @dataclass(frozen=True)
@@ -103,8 +112,221 @@ class Scripted:
         self._server.server_close()
 
 
+def pull_request(number: int, updated: datetime, **values: Any) -> dict[str, Any]:
+    info = {"hasNextPage": False, "endCursor": None}
+    return {
+        "id": f"PR_{number}", "databaseId": number, "number": number, "createdAt": "2026-01-01T00:00:00Z",
+        "updatedAt": updated.isoformat(), "closedAt": None, "mergedAt": None, "title": f"#{number}", "body": None,
+        "state": "OPEN", "isDraft": False, "url": "u", "author": None, "mergedBy": None, "headRefName": "h",
+        "baseRefName": "main", "headRefOid": "abc", "mergeCommit": None, "additions": 1, "deletions": 2,
+        "changedFiles": 3, "reviewDecision": None, "labels": {"nodes": [], "pageInfo": info},
+        "reviews": {"nodes": [], "pageInfo": info}, "commits": {"totalCount": 0, "nodes": [], "pageInfo": info},
+        "timelineItems": {"nodes": [], "pageInfo": info}, **values,
+    }  # fmt: skip
+
+
+class Hub:
+    """Repositories of pull requests, newest update first, paged by keys as GitHub's cursors are."""
+
+    def __init__(self, repositories: dict[str, dict[int, datetime]]) -> None:
+        self.repositories = repositories
+        self.before_page: Any = lambda number: None
+        self.pages = 0
+        self.sizes: list[int] = []
+        self.too_heavy = 10_000
+
+    def __call__(self, call: Any) -> Any:
+        assert call.path == "/graphql" and call.headers["authorization"].startswith("Bearer ")
+        query, variables = call.body["query"], call.body["variables"]
+        rate = {"cost": 1, "remaining": 4000, "resetAt": "2026-03-01T13:00:00Z"}
+        if query.strip().startswith("query Newest"):
+            data: dict[str, Any] = {"rateLimit": rate}
+            for alias in re.findall(r"(r\d+): repository", query):
+                name = f"{variables['o' + alias[1:]]}/{variables['n' + alias[1:]]}"
+                dates = self.repositories[name].values()
+                data[alias] = {"pullRequests": {"nodes": [{"updatedAt": max(dates).isoformat()}] if dates else []}}
+            return Reply(body={"data": data})
+        name = f"{variables['owner']}/{variables['name']}"
+        if name not in self.repositories:
+            error = {"type": "NOT_FOUND", "path": ["repository"], "message": f"Could not resolve '{name}'"}
+            return Reply(body={"data": {"repository": None, "rateLimit": rate}, "errors": [error]})
+        self.sizes.append(variables["first"])
+        if variables["first"] > self.too_heavy:
+            return Reply(status=502, body=b"<html>timeout</html>")
+        self.pages += 1
+        self.before_page(self.pages)
+        ordered = sorted(((at, n) for n, at in self.repositories[name].items()), reverse=True)
+        if variables["after"]:
+            at, number = variables["after"].split("|")
+            ordered = [o for o in ordered if o < (datetime.fromisoformat(at), int(number))]
+        page = ordered[: variables["first"]]
+        info = {"hasNextPage": len(page) < len(ordered), "endCursor": f"{page[-1][0]}|{page[-1][1]}" if page else None}
+        nodes = [pull_request(n, at) for at, n in page]
+        connection = {"nodes": nodes, "pageInfo": info}
+        return Reply(
+            body={"data": {"rateLimit": rate, "repository": {"nameWithOwner": name, "pullRequests": connection}}}
+        )
+
+
+class Site:
+    """Issues by update, as Cloud (token of a snapshot) and as Data Center (offset into the living order)."""
+
+    def __init__(self, updates: dict[int, datetime]) -> None:
+        self.updates = updates
+        self.before_page: Any = lambda number: None
+        self.pages = 0
+        self.bulk = True
+        self.projects = {"AB"}
+
+    def issue(self, number: int) -> dict[str, Any]:
+        at = self.updates[number].isoformat()
+        history = {"id": f"{number}0", "created": at, "items": [{"field": "status", "toString": f"v{at}"}]}
+        changelog = {"startAt": 0, "maxResults": 1, "total": 1, "histories": [history]}
+        fields = {"updated": at, "created": "2026-01-01T00:00:00Z", "project": {"key": "AB"}}
+        return {"id": str(number), "key": f"AB-{number}", "fields": fields, "changelog": changelog}
+
+    def found(self, jql: str) -> list[int]:
+        bound = re.search(r"updated >= (\d+)", jql)
+        start = datetime.fromtimestamp(int(bound[1]) / 1000, UTC) if bound else datetime(1970, 1, 1, tzinfo=UTC)
+        return [n for _, n in sorted((at, n) for n, at in self.updates.items() if at >= start)]
+
+    def __call__(self, call: Any) -> Any:
+        if call.path.endswith("/serverInfo"):
+            return Reply(body={"deploymentType": "Server"})
+        if call.path.startswith("/rest/api/3/project/") or call.path.startswith("/rest/api/2/project/"):
+            return Reply(status=200 if call.path.rpartition("/")[2] in self.projects else 404, body={})
+        if call.path.endswith("/bulkfetch"):
+            if not self.bulk:
+                return Reply(status=404, body={"message": "no"})
+            logs = [
+                {"issueId": id_, "changeHistories": self.issue(int(id_))["changelog"]["histories"]}
+                for id_ in call.body["issueIdsOrKeys"]
+            ]
+            half, token = len(logs) // 2, call.body.get("nextPageToken")
+            if token or half == 0:
+                return Reply(body={"issueChangeLogs": logs[half:] if token else logs})
+            return Reply(body={"issueChangeLogs": logs[:half], "nextPageToken": "more"})
+        if call.path.endswith("/changelog"):
+            number = int(call.path.split("/")[-2])
+            return Reply(body={"values": self.issue(number)["changelog"]["histories"], "isLast": True, "total": 1})
+        asked = set(re.findall(r'"(\w+)"', call.body["jql"]))
+        if asked - self.projects:
+            return Reply(status=400, body={"errorMessages": ["The value 'NO' does not exist for the field 'project'."]})
+        self.pages += 1
+        self.before_page(self.pages)
+        size = call.body["maxResults"]
+        order = self.found(call.body["jql"])
+        if call.path == "/rest/api/3/search/jql":
+            token = call.body.get("nextPageToken")
+            order = [int(n) for n in token.split(",")] if token else order
+            rest = ",".join(map(str, order[size:]))
+            body = {"issues": [self.issue(n) for n in order[:size]], "isLast": not rest}
+            return Reply(body=body | ({"nextPageToken": rest} if rest else {}))
+        start = call.body["startAt"]
+        issues = [self.issue(n) for n in order[start : start + size]]
+        return Reply(body={"issues": issues, "startAt": start, "maxResults": size, "total": len(order)})
+
+
+@pytest.fixture
+def hub_of() -> type[Hub]:
+    """Makes a GitHub of repositories."""
+    return Hub
+
+
+@pytest.fixture
+def pull_request_of() -> Callable[..., dict[str, Any]]:
+    """Makes a pull request as GraphQL gives it."""
+    return pull_request
+
+
+@pytest.fixture
+def site_of() -> type[Site]:
+    """Makes a Jira of issues."""
+    return Site
+
+
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
     server = Scripted()
     yield server
     server.close()
+
+
+@dataclass
+class Loaded:
+    """What a finished `forge-load` left."""
+
+    code: int
+    stdout: str
+    stderr: str
+    summary: dict[str, Any]
+
+    @property
+    def reason(self) -> str | None:
+        error = self.summary.get("error")
+        return error["reason"] if error else None
+
+
+@dataclass
+class Forge:
+    """Runs loads as a runtime does: environment, mounted files, an empty work folder, the summary in a file."""
+
+    folder: Path
+    dsn: str
+    store: Client
+
+    def start(self, source: dict[str, Any], credentials: dict[str, str], **env: str) -> subprocess.Popen[str]:
+        """Start a load; its files are in a folder of its own."""
+        here = self.folder / source["name"]
+        shutil.rmtree(here, ignore_errors=True)
+        (here / "credentials").mkdir(parents=True)
+        (here / "work").mkdir()
+        for key, value in credentials.items():
+            (here / "credentials" / key).write_text(value)
+        (here / "dsn").write_text(self.dsn)
+        settings = {
+            "FORGE_SOURCE": json.dumps(source),
+            "FORGE_STORE_DSN_FILE": str(here / "dsn"),
+            "FORGE_CREDENTIALS_DIR": str(here / "credentials"),
+            "FORGE_WORK_DIR": str(here / "work"),
+            "FORGE_TERMINATION_LOG": str(here / "summary"),
+        }
+        # As in the image: compiled once. Elsewhere each process would compile dlt again, for seconds.
+        settings |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
+        command = [str(Path(sys.executable).parent / "forge-load"), source["name"]]
+        return subprocess.Popen(
+            command, env={**os.environ, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(self, source: dict[str, Any], process: subprocess.Popen[str]) -> Loaded:
+        """Wait for a load's end."""
+        stdout, stderr = process.communicate(timeout=120)
+        summary = self.folder / source["name"] / "summary"
+        return Loaded(process.returncode, stdout, stderr, json.loads(summary.read_text()) if summary.exists() else {})
+
+    def load(self, source: dict[str, Any], credentials: dict[str, str], **env: str) -> Loaded:
+        """Run a load to its end."""
+        return self.finish(source, self.start(source, credentials, **env))
+
+    def rows(self, sql: str) -> list[tuple[Any, ...]]:
+        """What the store says."""
+        return [tuple(row) for row in self.store.query(sql).result_rows]
+
+
+@pytest.fixture(scope="session")
+def forge(tmp_path_factory: pytest.TempPathFactory, store_dsn: str) -> Iterator[Forge]:
+    """Loads into the store of this test run."""
+    client = clickhouse_connect.get_client(dsn=store_dsn, autogenerate_session_id=False)
+    yield Forge(tmp_path_factory.mktemp("loads"), store_dsn, client)
+    client.close()
+
+
+@pytest.fixture
+def fresh_forge(request: pytest.FixtureRequest, forge: Forge, tmp_path: Path) -> Iterator[tuple[Forge, Any]]:
+    """Loads into a store of the test's own, which knows no bronze yet; and that store."""
+    shared: Any = request.config.pluginmanager.get_plugin(str(Path(__file__).parents[2] / "conftest.py"))
+    store = shared.start_store(tmp_path)
+    client = clickhouse_connect.get_client(dsn=store.dsn, autogenerate_session_id=False)
+    yield Forge(forge.folder, store.dsn, client), store
+    client.close()
+    shared.stop_store(store)

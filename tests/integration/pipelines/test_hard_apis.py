@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -102,62 +101,6 @@ def test_an_unreachable_host_is_told() -> None:
 # GitHub
 
 
-def pull_request(number: int, updated: datetime, **values: Any) -> dict[str, Any]:
-    info = {"hasNextPage": False, "endCursor": None}
-    return {
-        "id": f"PR_{number}", "databaseId": number, "number": number, "createdAt": "2026-01-01T00:00:00Z",
-        "updatedAt": updated.isoformat(), "closedAt": None, "mergedAt": None, "title": f"#{number}", "body": None,
-        "state": "OPEN", "isDraft": False, "url": "u", "author": None, "mergedBy": None, "headRefName": "h",
-        "baseRefName": "main", "headRefOid": "abc", "mergeCommit": None, "additions": 1, "deletions": 2,
-        "changedFiles": 3, "reviewDecision": None, "labels": {"nodes": [], "pageInfo": info},
-        "reviews": {"nodes": [], "pageInfo": info}, "commits": {"totalCount": 0, "nodes": [], "pageInfo": info},
-        "timelineItems": {"nodes": [], "pageInfo": info}, **values,
-    }  # fmt: skip
-
-
-class Hub:
-    """Repositories of pull requests, newest update first, paged by keys as GitHub's cursors are."""
-
-    def __init__(self, repositories: dict[str, dict[int, datetime]]) -> None:
-        self.repositories = repositories
-        self.before_page: Any = lambda number: None
-        self.pages = 0
-        self.sizes: list[int] = []
-        self.too_heavy = 10_000
-
-    def __call__(self, call: Any) -> Any:
-        assert call.path == "/graphql" and call.headers["authorization"].startswith("Bearer ")
-        query, variables = call.body["query"], call.body["variables"]
-        rate = {"cost": 1, "remaining": 4000, "resetAt": "2026-03-01T13:00:00Z"}
-        if query.strip().startswith("query Newest"):
-            data: dict[str, Any] = {"rateLimit": rate}
-            for alias in re.findall(r"(r\d+): repository", query):
-                name = f"{variables['o' + alias[1:]]}/{variables['n' + alias[1:]]}"
-                dates = self.repositories[name].values()
-                data[alias] = {"pullRequests": {"nodes": [{"updatedAt": max(dates).isoformat()}] if dates else []}}
-            return reply(body={"data": data})
-        name = f"{variables['owner']}/{variables['name']}"
-        if name not in self.repositories:
-            error = {"type": "NOT_FOUND", "path": ["repository"], "message": f"Could not resolve '{name}'"}
-            return reply(body={"data": {"repository": None, "rateLimit": rate}, "errors": [error]})
-        self.sizes.append(variables["first"])
-        if variables["first"] > self.too_heavy:
-            return reply(status=502, body=b"<html>timeout</html>")
-        self.pages += 1
-        self.before_page(self.pages)
-        ordered = sorted(((at, n) for n, at in self.repositories[name].items()), reverse=True)
-        if variables["after"]:
-            at, number = variables["after"].split("|")
-            ordered = [o for o in ordered if o < (datetime.fromisoformat(at), int(number))]
-        page = ordered[: variables["first"]]
-        info = {"hasNextPage": len(page) < len(ordered), "endCursor": f"{page[-1][0]}|{page[-1][1]}" if page else None}
-        nodes = [pull_request(n, at) for at, n in page]
-        connection = {"nodes": nodes, "pageInfo": info}
-        return reply(
-            body={"data": {"rateLimit": rate, "repository": {"nameWithOwner": name, "pullRequests": connection}}}
-        )
-
-
 def github_source(url: str, *repositories: str, **values: Any) -> GitHubSource:
     return GitHubSource.model_validate({"url": url, **SECRET, "repositories": repositories, **values})
 
@@ -166,9 +109,9 @@ def load_github(spec: GitHubSource, state: dict[str, Any], **values: Any) -> lis
     return list(github.pages(spec, api(spec.url), Scope(state, NOW, **values)))
 
 
-def test_github_first_then_nothing_new_then_one(scripted: Any) -> None:
+def test_github_first_then_nothing_new_then_one(scripted: Any, hub_of: Any) -> None:
     old = NOW - timedelta(days=1)
-    hub = Hub({"a/x": {n: old - timedelta(minutes=n) for n in range(60)}, "a/y": {1: old}, "a/empty": {}})
+    hub = hub_of({"a/x": {n: old - timedelta(minutes=n) for n in range(60)}, "a/y": {1: old}, "a/empty": {}})
     scripted.script = hub
     spec = github_source(scripted.url, "a/x", "a/y", "a/empty")
     first = load_github(spec, {})
@@ -187,9 +130,9 @@ def test_github_first_then_nothing_new_then_one(scripted: Any) -> None:
     assert {r["number"] for r in rows(load_github(spec, third[-1].state or {}), "pull_requests")} == {2, 3}
 
 
-def test_github_updates_while_walking_are_not_lost(scripted: Any) -> None:
+def test_github_updates_while_walking_are_not_lost(scripted: Any, hub_of: Any) -> None:
     start = NOW - timedelta(days=30)
-    hub = Hub({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
+    hub = hub_of({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
 
     def touch(page: int) -> None:
         hub.repositories["a/x"][page * 3] = NOW - timedelta(minutes=30 - page)
@@ -205,9 +148,9 @@ def test_github_updates_while_walking_are_not_lost(scripted: Any) -> None:
     assert found == hub.repositories["a/x"]
 
 
-def test_github_a_cut_walk_goes_on_from_its_page(scripted: Any) -> None:
+def test_github_a_cut_walk_goes_on_from_its_page(scripted: Any, hub_of: Any) -> None:
     start = NOW - timedelta(days=30)
-    hub = Hub({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
+    hub = hub_of({"a/x": {n: start + timedelta(hours=n) for n in range(100)}})
     scripted.script = hub
     spec = github_source(scripted.url, "a/x")
     pages = github.pages(spec, api(spec.url), Scope({}, NOW))
@@ -219,8 +162,8 @@ def test_github_a_cut_walk_goes_on_from_its_page(scripted: Any) -> None:
     assert len(rows(rest, "pull_requests")) <= 52, "what was read before the cut is not read again"
 
 
-def test_github_heavy_pages_are_halved_and_grow_again(scripted: Any) -> None:
-    hub = Hub({"a/x": {n: NOW - timedelta(days=1, minutes=n) for n in range(40)}})
+def test_github_heavy_pages_are_halved_and_grow_again(scripted: Any, hub_of: Any) -> None:
+    hub = hub_of({"a/x": {n: NOW - timedelta(days=1, minutes=n) for n in range(40)}})
     hub.too_heavy = 8
     scripted.script = hub
     found = load_github(github_source(scripted.url, "a/x"), {})
@@ -228,8 +171,8 @@ def test_github_heavy_pages_are_halved_and_grow_again(scripted: Any) -> None:
     assert hub.sizes[:3] == [25, 25, 12] and 6 in hub.sizes and 7 in hub.sizes
 
 
-def test_github_a_missing_repository_costs_a_warning_and_all_missing_an_error(scripted: Any) -> None:
-    scripted.script = Hub({"a/x": {1: NOW}})
+def test_github_a_missing_repository_costs_a_warning_and_all_missing_an_error(scripted: Any, hub_of: Any) -> None:
+    scripted.script = hub_of({"a/x": {1: NOW}})
     warnings: list[str] = []
     found = load_github(github_source(scripted.url, "a/gone", "a/x"), {}, warn=warnings.append)
     assert [r["number"] for r in rows(found, "pull_requests")] == [1]
@@ -239,8 +182,8 @@ def test_github_a_missing_repository_costs_a_warning_and_all_missing_an_error(sc
     assert error.value.reason == "NotFound"
 
 
-def test_github_limits_inside_a_200_are_waited_for_or_stop_the_load(scripted: Any) -> None:
-    hub, limited = Hub({"a/x": {1: NOW}}), [1]
+def test_github_limits_inside_a_200_are_waited_for_or_stop_the_load(scripted: Any, hub_of: Any) -> None:
+    hub, limited = hub_of({"a/x": {1: NOW}}), [1]
 
     def script(call: Any) -> Any:
         if limited:
@@ -255,7 +198,7 @@ def test_github_limits_inside_a_200_are_waited_for_or_stop_the_load(scripted: An
         load_github(github_source(scripted.url, "a/x"), {})
 
 
-def test_github_nested_connections_are_followed_to_their_ends(scripted: Any) -> None:
+def test_github_nested_connections_are_followed_to_their_ends(scripted: Any, pull_request_of: Any) -> None:
     commits = [{"commit": {"oid": f"c{n}", "authoredDate": "2026-01-01T00:00:00Z", "author": {}}} for n in range(230)]
 
     def script(call: Any) -> Any:
@@ -266,7 +209,7 @@ def test_github_nested_connections_are_followed_to_their_ends(scripted: Any) -> 
         if "id" in variables:
             assert variables["id"] == "PR_1"
             return reply(body={"data": {"node": {"commits": part}}})
-        one = {"nodes": [pull_request(1, NOW, commits=part)], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+        one = {"nodes": [pull_request_of(1, NOW, commits=part)], "pageInfo": {"hasNextPage": False, "endCursor": None}}
         return reply(body={"data": {"repository": {"pullRequests": one}}})
 
     scripted.script = script
@@ -276,65 +219,6 @@ def test_github_nested_connections_are_followed_to_their_ends(scripted: Any) -> 
 
 
 # Jira
-
-
-class Site:
-    """Issues by update, as Cloud (token of a snapshot) and as Data Center (offset into the living order)."""
-
-    def __init__(self, updates: dict[int, datetime]) -> None:
-        self.updates = updates
-        self.before_page: Any = lambda number: None
-        self.pages = 0
-        self.bulk = True
-        self.projects = {"AB"}
-
-    def issue(self, number: int) -> dict[str, Any]:
-        at = self.updates[number].isoformat()
-        history = {"id": f"{number}0", "created": at, "items": [{"field": "status", "toString": f"v{at}"}]}
-        changelog = {"startAt": 0, "maxResults": 1, "total": 1, "histories": [history]}
-        fields = {"updated": at, "created": "2026-01-01T00:00:00Z", "project": {"key": "AB"}}
-        return {"id": str(number), "key": f"AB-{number}", "fields": fields, "changelog": changelog}
-
-    def found(self, jql: str) -> list[int]:
-        bound = re.search(r"updated >= (\d+)", jql)
-        start = datetime.fromtimestamp(int(bound[1]) / 1000, UTC) if bound else datetime(1970, 1, 1, tzinfo=UTC)
-        return [n for _, n in sorted((at, n) for n, at in self.updates.items() if at >= start)]
-
-    def __call__(self, call: Any) -> Any:
-        if call.path.endswith("/serverInfo"):
-            return reply(body={"deploymentType": "Server"})
-        if call.path.startswith("/rest/api/3/project/") or call.path.startswith("/rest/api/2/project/"):
-            return reply(status=200 if call.path.rpartition("/")[2] in self.projects else 404, body={})
-        if call.path.endswith("/bulkfetch"):
-            if not self.bulk:
-                return reply(status=404, body={"message": "no"})
-            logs = [
-                {"issueId": id_, "changeHistories": self.issue(int(id_))["changelog"]["histories"]}
-                for id_ in call.body["issueIdsOrKeys"]
-            ]
-            half, token = len(logs) // 2, call.body.get("nextPageToken")
-            if token or half == 0:
-                return reply(body={"issueChangeLogs": logs[half:] if token else logs})
-            return reply(body={"issueChangeLogs": logs[:half], "nextPageToken": "more"})
-        if call.path.endswith("/changelog"):
-            number = int(call.path.split("/")[-2])
-            return reply(body={"values": self.issue(number)["changelog"]["histories"], "isLast": True, "total": 1})
-        asked = set(re.findall(r'"(\w+)"', call.body["jql"]))
-        if asked - self.projects:
-            return reply(status=400, body={"errorMessages": ["The value 'NO' does not exist for the field 'project'."]})
-        self.pages += 1
-        self.before_page(self.pages)
-        size = call.body["maxResults"]
-        order = self.found(call.body["jql"])
-        if call.path == "/rest/api/3/search/jql":
-            token = call.body.get("nextPageToken")
-            order = [int(n) for n in token.split(",")] if token else order
-            rest = ",".join(map(str, order[size:]))
-            body = {"issues": [self.issue(n) for n in order[:size]], "isLast": not rest}
-            return reply(body=body | ({"nextPageToken": rest} if rest else {}))
-        start = call.body["startAt"]
-        issues = [self.issue(n) for n in order[start : start + size]]
-        return reply(body={"issues": issues, "startAt": start, "maxResults": size, "total": len(order)})
 
 
 def jira_source(url: str, **values: Any) -> JiraSource:
@@ -354,12 +238,12 @@ def latest(pages: list[Page]) -> dict[int, datetime]:
 
 @pytest.mark.parametrize("deployment", ["Cloud", "DataCenter"])
 def test_jira_issues_that_move_while_the_pages_are_read_are_not_lost(
-    scripted: Any, deployment: str, monkeypatch: pytest.MonkeyPatch
+    scripted: Any, site_of: Any, deployment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jira, "PAGE", 10)
     start = NOW - timedelta(days=20)
     # Many share one moment, so that keys of time alone would not get on.
-    site = Site({n: start + timedelta(hours=n if n > 25 else 0) for n in range(95)})
+    site = site_of({n: start + timedelta(hours=n if n > 25 else 0) for n in range(95)})
     scripted.script = site
     site.before_page = lambda page: site.updates.update({page * 2: NOW - timedelta(minutes=30 - page)})
     spec = jira_source(scripted.url, deployment=deployment)
@@ -371,8 +255,8 @@ def test_jira_issues_that_move_while_the_pages_are_read_are_not_lost(
     assert logs == set(site.updates)
 
 
-def test_jira_a_late_index_is_met_by_the_overlap(scripted: Any) -> None:
-    site = Site({1: NOW - timedelta(hours=3), 2: NOW - timedelta(minutes=10)})
+def test_jira_a_late_index_is_met_by_the_overlap(scripted: Any, site_of: Any) -> None:
+    site = site_of({1: NOW - timedelta(hours=3), 2: NOW - timedelta(minutes=10)})
     scripted.script = site
     first = load_jira(jira_source(scripted.url), {})
     site.updates[3] = NOW - timedelta(minutes=50)
@@ -380,15 +264,15 @@ def test_jira_a_late_index_is_met_by_the_overlap(scripted: Any) -> None:
     assert 3 in latest(second) and 1 not in latest(second)
 
 
-def test_jira_without_bulk_changelogs_asks_issue_by_issue(scripted: Any) -> None:
-    site = Site({n: NOW - timedelta(hours=n) for n in range(3)})
+def test_jira_without_bulk_changelogs_asks_issue_by_issue(scripted: Any, site_of: Any) -> None:
+    site = site_of({n: NOW - timedelta(hours=n) for n in range(3)})
     site.bulk = False
     scripted.script = site
     assert len(rows(load_jira(jira_source(scripted.url), {}), "issue_changelogs")) == 3
 
 
-def test_jira_tells_the_kind_of_its_site_once(scripted: Any) -> None:
-    scripted.script = Site({1: NOW})
+def test_jira_tells_the_kind_of_its_site_once(scripted: Any, site_of: Any) -> None:
+    scripted.script = site_of({1: NOW})
     spec = jira_source(scripted.url, deployment="Auto")
     state = load_jira(spec, {})[-1].state or {}
     assert state["deployment"] == "DataCenter"
@@ -396,8 +280,8 @@ def test_jira_tells_the_kind_of_its_site_once(scripted: Any) -> None:
     assert sum(call.path.endswith("serverInfo") for call in scripted.calls) == 1
 
 
-def test_jira_an_unknown_project_costs_a_warning_and_only_unknown_ones_an_error(scripted: Any) -> None:
-    site = Site({1: NOW})
+def test_jira_an_unknown_project_costs_a_warning_and_only_unknown_ones_an_error(scripted: Any, site_of: Any) -> None:
+    site = site_of({1: NOW})
     scripted.script = site
     warnings: list[str] = []
     found = load_jira(jira_source(scripted.url, projects=["AB", "NO"]), {}, warn=warnings.append)
