@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import brotli
-import lz4.frame
+import brotli  # type: ignore[import-untyped]
+import lz4.frame  # type: ignore[import-untyped]
 import zstandard
 from starlette.types import Receive
 
@@ -22,6 +22,8 @@ from forge_store.errors import StoreError
 
 IN_MEMORY = 1 << 20
 PIECE = 1 << 20
+# Less when compressed: a piece may grow a thousandfold.
+COMPRESSED_PIECE = 64 << 10
 
 
 class ClientGoneError(Exception):
@@ -105,7 +107,7 @@ class Body:
     """A body as it came, and its decompressed pieces."""
 
     def __init__(self, folder: Path, encoding: str) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=folder)  # noqa: SIM115
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY, dir=str(folder))  # noqa: SIM115
         self._encoding = "" if encoding in ("", "identity") else encoding
         self.size = 0
         if self._encoding:
@@ -127,7 +129,7 @@ class Body:
         """The decompressed body from its beginning; StoreError 271 when it is damaged or cut off."""
         self._file.seek(0)
         codec = _decompressor(self._encoding) if self._encoding else None
-        while piece := self._file.read(PIECE):
+        while piece := self._file.read(COMPRESSED_PIECE if codec else PIECE):
             if codec:
                 try:
                     piece = codec.decompress(piece)

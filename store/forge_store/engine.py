@@ -131,6 +131,10 @@ class Connection:
         """Makes a database the current one."""
         self.execute(f"USE {quoted_name(database)}")
 
+    def current_database(self) -> str:
+        """The database of unqualified names."""
+        return self.execute("SELECT currentDatabase()", "TabSeparatedRaw")[0].decode()[:-1]
+
     def set(self, settings: Mapping[str, str]) -> None:
         """Changes settings, all or none of them."""
         if settings:
@@ -158,19 +162,20 @@ class Engine:
         configuration.write_text(_configuration(data, server_settings or {}))
         _prepare_default_database(data)
         # The process is Python's and uvicorn's: the engine must not take its signals.
-        _chdb.set_signal_handlers_enabled(False)
+        _chdb.set_signal_handlers_enabled(False)  # type: ignore[attr-defined]
         self._address = f"{data}?config-file={configuration}"
         self._first = self.connect()
         # The database of clickhouse-local reads any file of the machine as a table.
         self._first.execute(f"DROP DATABASE IF EXISTS {_HIDDEN}")
         self.version = self.value("SELECT version()")
         self.timezone = self.value("SELECT timezone()")
+        self.display_name = self.value("SELECT displayName()")
         self.content_types = dict(self.rows("SELECT name, content_type FROM system.formats"))
 
     def connect(self) -> Connection:
         """A new connection in the database `default`."""
         try:
-            return Connection(_chdb.connect(self._address))
+            return Connection(_chdb.connect(self._address))  # type: ignore[attr-defined]
         except RuntimeError as error:
             raise StoreError.of_engine(error) from None
 
@@ -239,7 +244,7 @@ def _configuration(data: Path, server_settings: Mapping[str, Any]) -> str:
     settings |= {
         "logger": {"level": "none"},
         "path": f"{data}/",
-        "tmp_path": f"{data}/tmp/",
+        "tmp_path": f"{data}/tmp/",  # noqa: S108
         "user_files_path": f"{data}/user_files/",
         "format_schema_path": f"{data}/format_schemas/",
         "default_database": _HIDDEN,

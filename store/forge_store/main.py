@@ -14,12 +14,16 @@ from typing import Any
 
 import uvicorn
 
-from forge_store.app import CutOffError, Limits, Store
+from forge_store.app import Limits, Store
 from forge_store.engine import Engine, InUseError
 from forge_store.errors import StoreError
+from forge_store.exchange import CutOffError
 from forge_store.users import ConfigurationError, Users, read_folder
 
 logger = logging.getLogger("forge_store")
+
+# Seconds for running statements after SIGTERM; Kubernetes gives 30 for all of it.
+GRACE = 20
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
 
 
 def serve(arguments: argparse.Namespace) -> None:
-    """Serves until SIGTERM or SIGINT: then no new connections, 30 s for running statements, and the folder is closed."""
+    """Serves until SIGTERM or SIGINT: no new connections then, GRACE for what runs, and the folder is closed."""
     folder = arguments.config_dir
     users = Users(folder)
     settings = read_folder(folder, "config") if folder else {}
@@ -54,36 +58,38 @@ def serve(arguments: argparse.Namespace) -> None:
     spool = data / "spool"
     spool.mkdir(exist_ok=True)
     limits = Limits(concurrent=int(settings.get("max_concurrent_queries", Limits.concurrent)))
-    server = uvicorn.Server(
-        uvicorn.Config(
-            Store(engine, users, spool, limits),
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=30,
-            timeout_graceful_shutdown=30,
-            h11_max_incomplete_event_size=1 << 20,
-        )
+    configuration = uvicorn.Config(
+        Store(engine, users, spool, limits),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=GRACE,
+        h11_max_incomplete_event_size=1 << 20,  # ClickHouse's longest URL
     )
-    asyncio.run(_serve(server, listener, users, arguments.port_file))
+    server = _Server(configuration, listener.getsockname()[1], arguments.port_file)
+    asyncio.run(_serve(server, listener, users))
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, users: Users, port_file: Path | None) -> None:
-    port = listener.getsockname()[1]
+class _Server(uvicorn.Server):
+    """uvicorn's server, that says when it is ready."""
+
+    def __init__(self, config: uvicorn.Config, port: int, port_file: Path | None) -> None:
+        super().__init__(config)
+        self._port, self._port_file = port, port_file
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        logger.info("ready", extra={"port": self._port, "pid": os.getpid()})
+        if self._port_file:
+            new = self._port_file.with_name(self._port_file.name + ".new")
+            new.write_text(f"{self._port}\n")
+            new.rename(self._port_file)
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, users: Users) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, _reload, users)
-    ready = asyncio.create_task(_announce(server, port, port_file))
     await server.serve(sockets=[listener])
-    ready.cancel()
-
-
-async def _announce(server: uvicorn.Server, port: int, port_file: Path | None) -> None:
-    while not server.started:
-        await asyncio.sleep(0.01)
-    logger.info("ready", extra={"port": port, "pid": os.getpid()})
-    if port_file:
-        started = port_file.with_name(port_file.name + ".new")
-        started.write_text(f"{port}\n")
-        started.rename(port_file)
 
 
 def _reload(users: Users) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from forge_store.engine import Connection
 from forge_store.errors import StoreError
+from forge_store.users import User
 
 DEFAULT_TIMEOUT = 60
 MAX_TIMEOUT = 3600
@@ -17,8 +18,9 @@ MAX_TIMEOUT = 3600
 
 @dataclass
 class Session:
-    """One session; `busy` while a request runs in it."""
+    """One session of one user; `busy` while a request runs in it."""
 
+    user: User
     connection: Connection | None = None
     busy: bool = False
     timeout: float = DEFAULT_TIMEOUT
@@ -53,16 +55,21 @@ class Sessions:
         self._clock = clock
         self._sessions: dict[tuple[str, str], Session] = {}
 
-    def take(self, user: str, name: str, timeout: float, *, must_exist: bool) -> Session:
+    def take(self, user: User, name: str, timeout: float, *, must_exist: bool) -> Session:
         """The session, locked for one request: StoreError 373 when busy, 372 when it should exist and does not."""
         self.expire()
         if not 0 < timeout <= MAX_TIMEOUT:
             raise StoreError(374, "INVALID_SESSION_TIMEOUT", f"session_timeout: 1 to {MAX_TIMEOUT} seconds are wanted")
-        session = self._sessions.get((user, name))
+        key = user.name, name
+        session = self._sessions.get(key)
+        if session and not session.busy and session.user != user:
+            # The user's rights changed: what the session was allowed no longer holds.
+            self._close(key)
+            session = None
         if session is None:
             if must_exist:
                 raise StoreError(372, "SESSION_NOT_FOUND", f"Session {name} not found")
-            session = self._sessions[user, name] = Session()
+            session = self._sessions[key] = Session(user)
         elif session.busy:
             raise StoreError(373, "SESSION_IS_LOCKED", f"Session {name} is locked by a concurrent client")
         session.busy, session.timeout = True, timeout
@@ -77,16 +84,17 @@ class Sessions:
         """Closes the sessions that nobody used in time."""
         now = self._clock()
         for key in [key for key, session in self._sessions.items() if not session.busy and session.expires < now]:
-            connection = self._sessions.pop(key).connection
-            if connection:
-                connection.close()
+            self._close(key)
 
     def close(self) -> None:
         """Closes all sessions."""
-        for session in self._sessions.values():
-            if session.connection:
-                session.connection.close()
-        self._sessions.clear()
+        for key in list(self._sessions):
+            self._close(key)
+
+    def _close(self, key: tuple[str, str]) -> None:
+        connection = self._sessions.pop(key).connection
+        if connection:
+            connection.close()
 
     def __len__(self) -> int:
         return len(self._sessions)

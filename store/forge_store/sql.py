@@ -1,12 +1,11 @@
-"""What must be known of a statement before the engine sees it: its words, where an INSERT's data begin, its output format.
+"""What must be known of a statement before the engine sees it: its words, where an INSERT's data begin, its format.
 
 The words are ClickHouse's (its Lexer.cpp): comments, strings, quoted names and heredocs are told apart, nothing more.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-
-from forge_store.errors import StoreError
 
 _WORD = re.compile(
     r"""
@@ -19,6 +18,8 @@ _WORD = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+# ClickHouse's parser: after the format's name, spaces up to and with one line end are not data.
+_BEFORE_DATA = re.compile(r"[ \t\r\f\v]*;?[ \t\r\f\v]*\n?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,22 +35,26 @@ class Token:
         """Whether this is one of these keywords, in any case."""
         return self.kind == "word" and self.text.upper() in words
 
+    @property
+    def name(self) -> str:
+        """What a name names: a word as it stands, a quoted name without its quotes."""
+        if self.kind != "name":
+            return self.text
+        quote = self.text[0]
+        return re.sub(r"\\(.)", r"\1", self.text[1:-1].replace(quote * 2, quote))
 
-def tokens(text: str) -> list[Token]:
-    """The words of a text, without spaces and comments."""
-    found = []
+
+def scan(text: str) -> Iterator[Token]:
+    """The words of a text one by one, without spaces and comments."""
     for match in _WORD.finditer(text):
         kind = match.lastgroup or "sign"
-        if kind == "tag":
-            kind = "heredoc"
         if kind != "space":
-            found.append(Token(kind, match.group(), match.start(), match.end()))
-    return found
+            yield Token("heredoc" if kind == "tag" else kind, match.group(), match.start(), match.end())
 
 
 @dataclass(frozen=True)
 class Insert:
-    """An INSERT whose data come apart from its text: the engine reads `data` (then the body) in `format`."""
+    """An INSERT whose data come apart from its head: they begin at `data_at`, in `format` if it names one."""
 
     head: str
     format: str | None
@@ -59,46 +64,36 @@ class Insert:
 def split_insert(text: str, *, complete: bool) -> Insert | None:
     """The head of an INSERT with data and where in `text` they begin; None for any other statement.
 
-    `text` may be only the beginning of a long one (`complete` false). INSERT ... SELECT is another statement.
+    `text` may be only the beginning of a long one (`complete` false): None too when the head does not end in it.
+    INSERT ... SELECT is another statement.
     """
-    words = tokens(text)
-    if not words or not words[0].says("INSERT"):
-        return None
-    depth = 0
-    for index, word in enumerate(words):
-        depth += (word.text in "([{") - (word.text in ")]}") if word.kind == "sign" else 0
-        if depth:
-            continue
-        following = words[index + 1] if index + 1 < len(words) else None
-        if word.says("SELECT", "WITH") and index > 1 and not words[index - 1].says("INTO", "TABLE"):
+    depth, words = 0, 0
+    before = last = Token("sign", "", 0, 0)
+    for word in scan(text):
+        if words == 0 and not word.says("INSERT"):
             return None
-        if word.says("FROM") and following and following.says("INFILE"):
-            raise StoreError(
-                344, "SUPPORT_IS_DISABLED", "FROM INFILE reads files of the server: send the data in the body"
-            )
-        if word.says("VALUES") and index > 2:
-            return Insert(text[: word.start], "Values", word.end)
-        if word.says("FORMAT") and index > 1 and following and following.kind == "word":
-            return _with_format(text, words, index, following)
-    end = len(text)
-    if words[-1].text == ";":
-        end = words[-1].start
-    return Insert(text[:end], None, len(text)) if complete else None
-
-
-def _with_format(text: str, words: list[Token], index: int, name: Token) -> Insert:
-    head = text[: words[index].start]
-    if name.says("VALUES"):
-        return Insert(head, "Values", name.end)
-    at = name.end
-    # As ClickHouse's parser: spaces up to and with one line end are not data.
-    blank = re.compile(r"[ \t\r\f\v]*;?[ \t\r\f\v]*\n?").match(text, at)
-    return Insert(head, name.text, blank.end() if blank else at)
+        if word.kind == "sign":
+            depth += (word.text in "([{") - (word.text in ")]}")
+        elif depth == 0 and words > 1 and not last.says("INTO", "TABLE") and last.text != ".":
+            if last.says("FORMAT") and not before.says("INTO", "TABLE") and before.text != ".":
+                if word.end == len(text) and not complete:
+                    return None
+                name = "Values" if word.says("VALUES") else word.text
+                blank = None if name == "Values" else _BEFORE_DATA.match(text, word.end)
+                return Insert(text[: last.start], name, blank.end() if blank else word.end)
+            if word.says("SELECT", "WITH", "FROM"):
+                return None
+            if word.says("VALUES"):
+                return Insert(text[: word.start], "Values", word.end)
+        before, last, words = last, word, words + 1
+    if not complete or not words:
+        return None
+    return Insert(text[: last.start if last.text == ";" else last.end], None, len(text))
 
 
 @dataclass(frozen=True)
 class Output:
-    """A statement with a result: its text around the place of INTO OUTFILE, and the format it names itself."""
+    """A statement with a result, its FORMAT clause taken off: the text before it, after it, and the format it names."""
 
     body: str
     tail: str
@@ -115,21 +110,15 @@ def output_of(text: str, words: list[Token]) -> Output:
         words = words[:-1]
     end = words[-1].end if words else 0
     depth = 0
-    for index in range(len(words) - 1, 0, -1):
+    for index in range(len(words) - 1, 1, -1):
         word = words[index]
         if word.kind == "sign":
             depth += (word.text in ")]}") - (word.text in "([{")
-        elif depth == 0 and words[index - 1].says("FORMAT") and word.kind == "word" and index > 1:
+        elif depth == 0 and words[index - 1].says("FORMAT") and word.kind == "word":
             after = words[index + 1] if index + 1 < len(words) else None
             if after is None or after.says("SETTINGS"):
                 return Output(text[: words[index - 1].start], text[word.end : end], word.text)
     return Output(text[:end], "", None)
-
-
-def unquoted(name: Token) -> str:
-    """A quoted name without its quotes."""
-    quote = name.text[0]
-    return re.sub(r"\\(.)", r"\1", name.text[1:-1].replace(quote * 2, quote))
 
 
 def quoted(text: str) -> str:
