@@ -1,0 +1,197 @@
+"""The children of a rich stack: a snapshot of all of them, and what must hold for each."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from forge_operator.builders import Inputs, api, desired_children, loads, store, transform
+from forge_operator.names import STACK_LABEL
+from forge_stack.decisions import FinishedLoad
+from forge_stack.model import Source
+from forge_stack.wire import StoreDsn, TransformRequest
+from stack_objects import NOW, make_settings, make_stack
+
+SNAPSHOT = Path(__file__).parent / "children.yaml"
+Manifest = dict[str, Any]
+
+
+def everything(inputs: Inputs) -> list[Manifest]:
+    source = inputs.stack.spec.sources[1]
+    covers = [FinishedLoad("u1", "github", NOW)]
+    return [*desired_children(inputs), loads.first_load(inputs, source, 2), transform.job(inputs, 7, covers)]
+
+
+def pod_templates(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    for manifest in manifests:
+        spec = manifest.get("spec", {})
+        spec = spec.get("jobTemplate", {}).get("spec", spec)
+        if "template" in spec:
+            yield f"{manifest['kind']} {manifest['metadata']['name']}", spec["template"]
+
+
+def test_the_children_of_a_rich_stack(inputs: Inputs) -> None:
+    """A change of what is made shows in the diff of the snapshot; FORGE_SNAPSHOT=write renews it."""
+    text = yaml.safe_dump_all(json.loads(json.dumps(everything(inputs))), sort_keys=True, width=120)
+    if os.environ.get("FORGE_SNAPSHOT") == "write":
+        SNAPSHOT.write_text(text, encoding="utf-8")
+    assert text == SNAPSHOT.read_text(encoding="utf-8")
+
+
+def test_every_child_is_ours_and_dies_with_the_stack(inputs: Inputs) -> None:
+    for manifest in everything(inputs):
+        meta = manifest["metadata"]
+        assert meta["namespace"] == "team-a"
+        assert meta["labels"]["app.kubernetes.io/managed-by"] == "forge-operator"
+        assert meta["labels"][STACK_LABEL] == "acme"
+        assert [(o["uid"], o["controller"]) for o in meta["ownerReferences"]] == [("uid-of-acme", True)]
+
+
+def test_data_volumes_have_no_owner(inputs: Inputs) -> None:
+    sets = [m for m in everything(inputs) if m["kind"] == "StatefulSet"]
+    assert [m["spec"]["volumeClaimTemplates"][0]["metadata"].get("ownerReferences") for m in sets] == [None]
+    assert sets[0]["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
+
+
+def test_every_pod_is_restricted(inputs: Inputs) -> None:
+    """The rules of the restricted Pod Security Standard, and two of our own: a read-only root, no token."""
+    seen = 0
+    for name, template in pod_templates(everything(inputs)):
+        spec = template["spec"]
+        assert spec["securityContext"]["runAsNonRoot"] is True, name
+        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+        assert spec["automountServiceAccountToken"] is False, name
+        assert spec["imagePullSecrets"] == [{"name": "registry"}], name
+        assert {next(iter(set(v) - {"name"})) for v in spec["volumes"]} <= {"emptyDir", "secret", "configMap"}, name
+        for container in spec["containers"]:
+            context = container["securityContext"]
+            assert context["allowPrivilegeEscalation"] is False, name
+            assert context["capabilities"] == {"drop": ["ALL"]}, name
+            assert context["readOnlyRootFilesystem"] is True, name
+        seen += 1
+    assert seen == 8
+
+
+def test_selectors_match_their_pods(inputs: Inputs) -> None:
+    manifests = everything(inputs)
+    templates = dict(pod_templates(manifests))
+    for manifest in manifests:
+        if manifest["kind"] in ("StatefulSet", "Deployment"):
+            labels = templates[f"{manifest['kind']} {manifest['metadata']['name']}"]["metadata"]["labels"]
+            assert manifest["spec"]["selector"]["matchLabels"].items() <= labels.items()
+
+
+def test_names_fit_at_the_longest() -> None:
+    def longest(manifest: Manifest) -> None:
+        manifest["metadata"]["name"] = "s" * 26
+        manifest["spec"]["sources"][0]["name"] = "x" * 20
+
+    inputs = Inputs(stack=make_stack(longest), settings=make_settings(), store_secret="s")
+    cron_job = loads.cron_jobs(inputs)[0]
+    assert len(cron_job["metadata"]["name"]) == 52
+    assert len(loads.first_load(inputs, inputs.stack.spec.sources[0], 99)["metadata"]["name"]) <= 63
+    assert all(len(m["metadata"]["name"]) <= 63 for m in desired_children(inputs))
+
+
+def test_a_load_gets_exactly_its_source(inputs: Inputs) -> None:
+    source = inputs.stack.spec.sources[1]
+    container = loads.job_spec(inputs, source)["template"]["spec"]["containers"][0]
+    variables = {v["name"]: v["value"] for v in container["env"]}
+    assert container["args"] == ["github"]
+    assert Source.model_validate_json(variables["FORGE_SOURCE"]) == source
+    assert "null" not in variables["FORGE_SOURCE"]
+    mounted = {m["mountPath"] for m in container["volumeMounts"]}
+    assert {variables["FORGE_CREDENTIALS_DIR"], variables["FORGE_WORK_DIR"], "/tmp"} <= mounted
+    assert os.path.dirname(variables["FORGE_STORE_DSN_FILE"]) in mounted  # noqa: PTH120 - a path inside the pod
+
+
+def test_cron_jobs_are_held_or_suspended(inputs: Inputs) -> None:
+    found = {m["metadata"]["labels"]["observability.forge.dev/source"]: m["spec"] for m in loads.cron_jobs(inputs)}
+    assert {name: spec["suspend"] for name, spec in found.items()} == {
+        "langfuse": True,  # held: never loaded
+        "github": False,
+        "jira": True,  # suspended by the user
+        "metrics": False,
+    }
+    assert (found["github"]["schedule"], found["github"]["timeZone"]) == ("5 * * * *", "Europe/Berlin")
+
+
+def test_a_transform_is_told_what_to_do(inputs: Inputs) -> None:
+    covers = [FinishedLoad("u1", "github", NOW), FinishedLoad("u2", "jira", NOW)]
+    job = transform.job(inputs, 7, covers)
+    container = job["spec"]["template"]["spec"]["containers"][0]
+    variables = {v["name"]: v["value"] for v in container["env"]}
+    request = TransformRequest.model_validate_json(variables["FORGE_TRANSFORM"])
+    assert request.loaded == ["github", "jira"]
+    assert [(s.name, s.type) for s in request.sources][3] == ("metrics", "prometheus")
+    assert request.variables["ticket_key_pattern"] == "SHOP-[0-9]+"
+    assert request.bronze_retention_days == 90
+    assert transform.decode_covers(job["metadata"]["annotations"]) == covers
+    assert job["metadata"]["name"] == "acme-transform-7"
+
+
+@pytest.mark.parametrize("text", ["", "[", "[1]", '[["a","b","never"]]', '{"a": 1}'])
+def test_a_broken_batch_is_empty(text: str) -> None:
+    assert transform.decode_covers({"observability.forge.dev/covers": text}) == []
+
+
+def test_the_store_secret_holds_what_is_needed(inputs: Inputs) -> None:
+    secret = store.auth_secret(inputs, "p w/", "r@:")
+    assert set(secret["stringData"]) == set(store.SECRET_KEYS)
+    dsn = StoreDsn.parse(secret["stringData"]["dsn"])
+    assert (dsn.host, dsn.port, dsn.user, dsn.password) == ("acme-store.team-a.svc", 8123, "forge", "p w/")
+    assert StoreDsn.parse(secret["stringData"]["reader-dsn"]).user == "reader"
+
+
+def test_an_external_store_has_no_children_of_ours() -> None:
+    def external(manifest: Manifest) -> None:
+        manifest["spec"]["store"] = {"external": {"dsnSecretRef": {"name": "mine", "key": "url"}}}
+
+    inputs = Inputs(
+        stack=make_stack(external), settings=make_settings(), store_secret="mine", dsn_key="url", reader_key="url"
+    )
+    children = desired_children(inputs)
+    assert not [m for m in children if "store" in m["metadata"]["name"]]
+    for _, template in pod_templates(children):
+        volume = next(v for v in template["spec"]["volumes"] if v["name"] == "store")
+        assert volume["secret"]["secretName"] == "mine"
+        assert volume["secret"]["items"] == [{"key": "url", "path": "dsn"}]
+
+
+def test_a_token_only_where_one_is_wanted(inputs: Inputs) -> None:
+    def everybody(manifest: Manifest) -> None:
+        manifest["spec"]["api"]["auth"] = {"mode": "None"}
+
+    closed = json.dumps(api.deployment(inputs))
+    opened = json.dumps(api.deployment(Inputs(stack=make_stack(everybody), settings=make_settings(), store_secret="s")))
+    assert "acme-api-token" in closed
+    assert "FORGE_API_TOKEN_FILE" in closed
+    assert "token" not in opened.replace("automountServiceAccountToken", "").lower()
+
+
+def test_only_the_hash_of_a_secret_restarts_pods(inputs: Inputs) -> None:
+    """What is not the API's does not change when its token does."""
+    from dataclasses import replace
+
+    before, after = everything(inputs), everything(replace(inputs, api_hash="another"))
+    changed = [(m["kind"], m["metadata"]["name"]) for m, n in zip(before, after, strict=True) if m != n]
+    assert changed == [("Deployment", "acme-api")]
+
+
+def test_building_changes_no_input(inputs: Inputs) -> None:
+    again = copy.deepcopy(everything(inputs))
+    assert everything(inputs) == again
+
+
+def test_no_network_policies_when_unwanted() -> None:
+    def off(manifest: Manifest) -> None:
+        manifest["spec"]["networkPolicy"] = {"enabled": False}
+
+    children = desired_children(Inputs(stack=make_stack(off), settings=make_settings(), store_secret="s"))
+    assert not [m for m in children if m["kind"] == "NetworkPolicy"]

@@ -1,0 +1,333 @@
+"""Loads and transforms as the operator sees them: first loads, the backstop, batches, lost status, crash points."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from forge_operator import loads, transforms
+from forge_operator.builders.transform import encode_covers
+from forge_operator.observe import job_end
+from forge_operator.world import World, fingerprint, sort
+from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
+from forge_stack.model import ObservabilityStack, SourceStatus, TransformStatus
+from forge_stack.status import Fact, observe_source
+from forge_stack.wire import NodeCounts, NodeFailure, Problem, TransformSummary, encode_summary
+from stack_objects import NOW, at, make_job, make_pod, make_stack
+
+Manifest = dict[str, Any]
+SOURCE = {"observability.forge.dev/source": "github"}
+
+
+def world_of(*items: Manifest, seconds: float = 0) -> World:
+    return sort("uid-of-acme", items, {}, NOW + timedelta(seconds=seconds))
+
+
+def loads_in(world: World, cron_job: Manifest | None = None) -> loads.Loads:
+    return loads.loads_of(world, make_stack().spec.sources[1], cron_job)
+
+
+def first(number: int, **more: Any) -> Manifest:
+    labels = {**SOURCE, "observability.forge.dev/first-load": str(number)}
+    return make_job(f"acme-load-github-first-{number}", labels=labels, **more)
+
+
+def transform_job(sequence: int, covers: list[FinishedLoad], **more: Any) -> Manifest:
+    return make_job(
+        f"acme-transform-{sequence}",
+        component="transform",
+        labels={"observability.forge.dev/sequence": str(sequence)},
+        annotations={"observability.forge.dev/covers": encode_covers(covers)},
+        **more,
+    )
+
+
+def cron_job(last_success: str = "") -> Manifest:
+    return {
+        "kind": "CronJob",
+        "metadata": {
+            "name": "acme-load-github",
+            "uid": "uid-of-cron",
+            "ownerReferences": [{"uid": "uid-of-acme", "controller": True}],
+        },
+        "status": {"lastSuccessfulTime": last_success} if last_success else {},
+    }
+
+
+# Whose Jobs they are
+
+
+def test_jobs_of_a_deleted_stack_of_the_same_name_are_not_ours() -> None:
+    ours, old = first(1, ended="Complete"), first(2, ended="Complete", owner="uid-of-the-old-acme")
+    assert [job["metadata"]["name"] for job in world_of(ours, old).jobs] == ["acme-load-github-first-1"]
+
+
+def test_jobs_of_our_cron_jobs_are_ours() -> None:
+    ticked = make_job("acme-load-github-29000000", labels=SOURCE, owner="uid-of-cron")
+    assert len(world_of(cron_job(), ticked).jobs) == 1
+    assert len(world_of(ticked).jobs) == 0
+
+
+# First loads
+
+
+def test_the_first_load_is_due_at_once() -> None:
+    world = world_of()
+    found = loads_in(world)
+    assert not found.succeeded_before(None)
+    assert loads.first_load_due(world, found) == (NOW, 1)
+
+
+def test_a_failed_first_load_comes_back_later_and_later() -> None:
+    world = world_of(first(1, ended="Failed", seconds=-100), first(2, ended="Failed", seconds=0))
+    due, number = loads.first_load_due(world, loads_in(world))
+    assert (due - NOW, number) == (timedelta(seconds=60), 3)
+
+
+@pytest.mark.parametrize("how", ["status", "job", "cron"])
+def test_no_first_load_after_a_success(how: str) -> None:
+    known = SourceStatus(name="github", last_success_time=NOW) if how == "status" else None
+    world = world_of(*([first(1, ended="Complete")] if how == "job" else []))
+    assert loads_in(world, cron_job(at()) if how == "cron" else None).succeeded_before(known)
+
+
+def test_only_the_newest_failed_first_loads_are_kept() -> None:
+    failed = [first(n, ended="Failed", seconds=n) for n in range(1, 7)]
+    world = world_of(*failed, first(7, ended="Complete", seconds=9))
+    gone = [job["metadata"]["name"][-1] for job in loads.outdated_first_loads(loads_in(world))]
+    assert gone == ["1", "2", "3"]
+
+
+# Finished loads
+
+
+def test_the_cron_jobs_record_stands_in_for_a_job_that_is_gone() -> None:
+    record = cron_job(at(60))
+    found = loads.finished_loads([loads_in(world_of(), record)], {})
+    assert [(f.uid.split("@")[0], f.source, f.ended_at) for f in found] == [
+        ("acme-load-github", "github", NOW + timedelta(seconds=60))
+    ]
+    assert loads.finished_loads([loads_in(world_of(), record)], {"github": NOW + timedelta(seconds=60)}) == []
+
+
+def test_a_job_that_is_there_needs_no_record() -> None:
+    job = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=60)
+    record = cron_job(at(60))
+    found = loads.finished_loads([loads_in(world_of(record, job), record)], {})
+    assert [f.uid for f in found] == ["uid-of-acme-load-github-1"]
+
+
+# What a source is told
+
+
+def told(world: World, known: SourceStatus | None = None, problem: Fact | None = None) -> SourceStatus:
+    facts = loads.facts(world, loads_in(world), known, problem)
+    return observe_source(loads.settled(known, facts.problem), facts, suspended=False)
+
+
+def test_a_missing_secret_is_told_and_forgotten_when_it_comes() -> None:
+    source = make_stack().spec.sources[1]
+    problem = loads.secret_problem(source, None)
+    assert problem is not None
+    before = told(world_of(), None, problem)
+    assert (before.state, before.reason) == ("Failing", "SecretMissing")
+    assert "github" in before.message
+    after = told(world_of(), before, loads.secret_problem(source, {"data": {"token": "eA=="}}))
+    assert (after.state, after.reason, after.message) == ("Pending", "", "")
+
+
+def test_a_secret_without_its_keys_is_told() -> None:
+    langfuse, metrics = make_stack().spec.sources[0], make_stack().spec.sources[3]
+    problem = loads.secret_problem(langfuse, {"data": {"publicKey": "eA=="}})
+    assert problem is not None
+    assert "secretKey" in problem.message
+    assert loads.secret_problem(metrics, None) is None
+
+
+def test_a_failure_without_a_summary_keeps_its_words_when_the_pod_is_gone() -> None:
+    job = first(1, ended="Failed", reason="BackoffLimitExceeded")
+    pod = make_pod(job, terminated={"exitCode": 137, "reason": "OOMKilled", "finishedAt": at()})
+    before = told(world_of(job, pod))
+    assert (before.state, before.reason) == ("Failing", "OOMKilled")
+    assert told(world_of(job), before) == before
+
+
+def test_an_image_that_cannot_be_pulled_is_told_while_it_lasts() -> None:
+    job = first(1)
+    before = told(world_of(job, make_pod(job, waiting={"reason": "ErrImagePull"})))
+    assert (before.state, before.reason) == ("Failing", "ImagePullBackOff")
+    assert told(world_of(job, make_pod(job)), before).state == "Loading"
+
+
+# Transforms
+
+
+def with_transform(status: TransformStatus) -> ObservabilityStack:
+    stack = make_stack()
+    return stack.model_copy(update={"status": stack.status.model_copy(update={"transform": status})})
+
+
+LOAD = FinishedLoad("u1", "github", NOW)
+
+
+def test_an_ended_transform_is_committed_once() -> None:
+    job = transform_job(1, [LOAD], ended="Complete", seconds=30)
+    summary = TransformSummary(
+        outcome="succeeded", models=NodeCounts(ok=12), tests=NodeCounts(ok=40), rows={"gold.tickets": 4}
+    )
+    pod = make_pod(
+        job,
+        container="transform",
+        terminated={"exitCode": 0, "finishedAt": at(30), "message": encode_summary(summary)},
+    )
+    world = world_of(job, pod)
+    jobs = transforms.transform_jobs(world)
+    once = transforms.commit_ended(world, with_transform(TransformStatus()), jobs, [LOAD])
+    assert (once.sequence, once.consumed, once.covered, once.rows) == (1, ["u1"], {"github": NOW}, {"gold.tickets": 4})
+    assert (once.models, once.tests) == ("12 ok, 0 failed", "40 ok, 0 failed")
+    assert transforms.commit_ended(world, with_transform(once), jobs, [LOAD]) == once
+
+
+def test_a_failed_transform_consumes_nothing_and_says_why() -> None:
+    job = transform_job(1, [LOAD], ended="Failed", reason="BackoffLimitExceeded")
+    summary = TransformSummary(
+        outcome="failed",
+        models=NodeCounts(ok=3, failed=1, skipped=2),
+        failures=[NodeFailure(node="model.gold.tickets", message="no such column")],
+        error=Problem(reason="TestsFailed", message="1 of 4 models failed"),
+    )
+    pod = make_pod(
+        job, container="transform", terminated={"exitCode": 1, "finishedAt": at(), "message": encode_summary(summary)}
+    )
+    world = world_of(job, pod)
+    status = transforms.commit_ended(world, with_transform(TransformStatus()), transforms.transform_jobs(world), [LOAD])
+    assert (status.sequence, status.consumed, status.failures) == (1, [], 1)
+    assert status.message == "1 of 4 models failed: model.gold.tickets: no such column"
+    assert status.models == "3 ok, 1 failed, 2 skipped"
+
+
+def test_a_lost_status_is_rebuilt_from_the_jobs() -> None:
+    older = FinishedLoad("u0", "jira", NOW - timedelta(hours=1))
+    world = world_of(
+        transform_job(8, [LOAD], ended="Complete", seconds=60), transform_job(7, [older], ended="Complete")
+    )
+    jobs = transforms.transform_jobs(world)
+    status = transforms.commit_ended(world, with_transform(TransformStatus()), jobs, [LOAD, older])
+    assert (status.sequence, status.consumed) == (8, ["u0", "u1"])
+
+
+def test_history_keeps_the_newest_and_what_is_not_committed() -> None:
+    world = world_of(*(transform_job(n, [LOAD], ended="Complete", seconds=n) for n in range(1, 9)))
+    jobs = transforms.transform_jobs(world)
+    gone = transforms.outdated(jobs, TransformStatus(sequence=7))
+    assert [job["metadata"]["name"] for job in gone] == ["acme-transform-1", "acme-transform-2"]
+
+
+class Cluster:
+    """An API server in miniature: Job names are unique, status writes are all or nothing, a process may die anywhere.
+
+    It runs the very functions that the reconciler calls, in its order, and stops each pass at a random line.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.jobs: dict[str, Manifest] = {}
+        self.status = TransformStatus()
+        self.clock = 0.0
+        self.violations: list[str] = []
+        self.created: list[str] = []
+
+    def world(self) -> World:
+        return world_of(*self.jobs.values(), seconds=self.clock)
+
+    def finish_load(self) -> None:
+        number = sum("load" in name for name in self.jobs) + 1
+        name = f"acme-load-github-{number}"
+        self.jobs[name] = make_job(name, labels=SOURCE, ended="Complete", seconds=self.clock)
+
+    def end_transforms(self) -> None:
+        for job in list(self.jobs.values()):
+            if "transform" in job["metadata"]["name"] and job_end(job) is None:
+                ended = "Complete" if self.random.random() < 0.8 else "Failed"
+                job["status"] |= make_job("x", ended=ended, seconds=self.clock)["status"]
+                job["status"]["startTime"] = job["metadata"]["creationTimestamp"]
+
+    def reconcile(self, world: World, read: TransformStatus, dies_at: int, settle: Callable[[], None]) -> None:
+        """One pass over what was read earlier, possibly stale."""
+        stack = with_transform(read)
+        jobs = transforms.transform_jobs(world)
+        finished = loads.finished_loads([loads_in(world)], read.covered)
+        committed = transforms.commit_ended(world, stack, jobs, finished)
+        decision = decide_transform(
+            now=world.now,
+            finished=finished,
+            expected=["github"],
+            status=committed,
+            running=bool(transforms.running(jobs)),
+            settings=stack.spec.transform,
+        )
+        if dies_at == 0:
+            return
+        settle()
+        if committed != read:
+            if self.status != read:
+                return  # the precondition fails: another pass wrote
+            self.status = committed
+        if dies_at == 1 or not isinstance(decision, RunTransform):
+            return
+        name = f"acme-transform-{decision.sequence}"
+        if name in self.jobs:
+            return  # AlreadyExists
+        if [j for n, j in self.jobs.items() if "transform" in n and job_end(j) is None]:
+            self.violations.append(f"{name} beside another")
+        covers = [load for load in finished if load.uid in decision.uids]
+        job = transform_job(decision.sequence, covers)
+        job["metadata"]["creationTimestamp"] = at(self.clock)
+        self.jobs[name] = job
+        self.created.append(name)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_coverage_and_no_overlap_whatever_dies(seed: int) -> None:
+    """Two operators, one with a view of the past, that die at random lines: every load is covered, none beside."""
+    cluster = Cluster(seed)
+    rng = cluster.random
+    stale: tuple[World, TransformStatus] | None = None
+    for _ in range(120):
+        cluster.clock += rng.choice([1, 5, 40])
+        if rng.random() < 0.3:
+            cluster.finish_load()
+        if rng.random() < 0.4:
+            cluster.end_transforms()
+        view = (cluster.world(), cluster.status)
+        if stale is not None and rng.random() < 0.3:
+            cluster.reconcile(*stale, dies_at=rng.choice([0, 1, 2]), settle=lambda: None)
+        cluster.reconcile(*view, dies_at=rng.choice([0, 1, 2, 2]), settle=lambda: None)
+        if rng.random() < 0.3:
+            stale = view
+    for _ in range(12):  # calm at last
+        cluster.clock += 4000
+        cluster.end_transforms()
+        cluster.reconcile(cluster.world(), cluster.status, 2, lambda: None)
+    assert cluster.violations == []
+    assert len(cluster.created) == len(set(cluster.created))
+    finished = loads.finished_loads([loads_in(cluster.world())], cluster.status.covered)
+    assert {load.uid for load in finished} == set(cluster.status.consumed)
+    # Covered by a successful transform that began after the load ended, by the Jobs themselves and not by the status.
+    good = [job for name, job in cluster.jobs.items() if "transform" in name and (e := job_end(job)) and e.succeeded]
+    for load in finished:
+        began = [
+            job["metadata"]["creationTimestamp"]
+            for job in good
+            if load.uid in job["metadata"]["annotations"]["observability.forge.dev/covers"]
+        ]
+        assert began
+        assert min(began) >= load.ended_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_a_fingerprint_tells_change_but_not_the_secret() -> None:
+    assert fingerprint("a", "b") != fingerprint("ab", "") != fingerprint("ab", None)
+    assert len(fingerprint("secret")) == 8
