@@ -44,7 +44,9 @@ def main() -> int:
         except Exception as error:
             failed.append(name)
             console.print(f"[red]{name}: {type(error).__name__}: {error}[/red]")
-    machine = f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    machine = (
+        f"{os.cpu_count()} cores, {platform.machine()}, Linux {platform.release()}, Python {platform.python_version()}"
+    )
     _write(results, machine)
     console.print(_table(results))
     return 1 if failed else 0
@@ -52,7 +54,9 @@ def main() -> int:
 
 def _write(results: list[Result], machine: str) -> None:
     """Replace the entries that were measured; what was not run this time stays."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
+    ).stdout.strip()
     old = json.loads(LATEST.read_text(encoding="utf-8")) if LATEST.exists() else []
     at = datetime.now(UTC).isoformat(timespec="seconds")
     new = [result.as_entry() | {"machine": machine, "commit": commit, "at": at} for result in results]
