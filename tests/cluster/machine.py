@@ -28,6 +28,8 @@ TOOLS: Mapping[str, str] = {
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.7.0",
 }
+# Module path to the repository it is in, for one whose own address is not on every module proxy.
+MODULE_AT: Mapping[str, str] = {"golang.stackrox.io/kube-linter": "github.com/stackrox/kube-linter"}
 
 
 class MachineError(Exception):
@@ -149,9 +151,19 @@ def _ensure_module(name: str) -> Path:
     with alone("go-build"):
         if not built.exists():
             with step(f"building {name} {version} (first time only, ~2 min)"), _staged(built) as staged:
-                environment = _go_environment() | {"GOBIN": str(staged)}
-                run("go", "install", "-trimpath", "-ldflags=-s -w", f"{package}@{version}", env=environment)
+                _build_module(package, version, staged)
         return _link(built, name)
+
+
+def _build_module(package: str, version: str, to: Path) -> None:
+    flags, environment = ("-trimpath", "-ldflags=-s -w"), _go_environment()
+    for module, repository in MODULE_AT.items():
+        if package.startswith(module):
+            require = f"require {module} {version}\nreplace {module} => {repository} {version}\n"
+            (to / "go.mod").write_text(f"module tool\ngo 1.24.0\n{require}")
+            run("go", "build", "-mod=mod", *flags, "-o", f"{to}/", package, cwd=to, env=environment)
+            return
+    run("go", "install", *flags, f"{package}@{version}", env=environment | {"GOBIN": str(to)})
 
 
 def _ensure_kube() -> Path:
