@@ -76,6 +76,7 @@ fmt: install ## Format the code
 .PHONY: generate
 generate: install ## Make the generated files anew: the CRD, the chart's copy of it, the reference
 	@$(BIN)/forge-crd
+	@$(BIN)/python -m forge_transform.reference
 
 .PHONY: bench
 bench: install ## The benchmarks: a table and bench/results/latest.json (ONLY=prefix for some)

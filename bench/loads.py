@@ -44,6 +44,7 @@ def http_to_bronze(name: str) -> Result:
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         world, port = folder / "world.json", folder / "port"
+        (folder / "config").mkdir()
         serve = ("forge-demo", "serve", "--end", "2026-06-01T00:00:00Z")
         store = (
             "forge-store",
@@ -51,7 +52,7 @@ def http_to_bronze(name: str) -> Result:
             "--data",
             f"{folder}/data",
             "--config-dir",
-            f"{folder}/none",
+            f"{folder}/config",
             "--port",
             "0",
             "--port-file",

@@ -41,6 +41,7 @@ step mypy types
 step imports .venv/bin/lint-imports
 step sqlfluff .venv/bin/sqlfluff lint --config dbt/.sqlfluff dbt/models dbt/tests
 step generated .venv/bin/forge-crd --check
+step metrics .venv/bin/python -m forge_transform.reference --check
 step helm-lint "$tools/helm" lint --strict "$chart"
 step helm-render render
 step kubeconform kubeconform
