@@ -122,6 +122,18 @@ def user_config() -> dict[str, Any]:
     }
 
 
+class _Dumper(yaml.SafeDumper):
+    """YAML without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def render(config: dict[str, Any]) -> str:
+    """A configuration file's text."""
+    return yaml.dump(config, Dumper=_Dumper, sort_keys=True)
+
+
 def config_map(inputs: Inputs) -> Manifest:
     """Both files; the server takes a change of users without a restart."""
     return child(
@@ -130,8 +142,8 @@ def config_map(inputs: Inputs) -> Manifest:
         f"{store_name(inputs.name)}-config",
         "store",
         data={
-            "server.yaml": yaml.safe_dump(server_config(), sort_keys=True),
-            "users.yaml": yaml.safe_dump(user_config(), sort_keys=True),
+            "server.yaml": render(server_config()),
+            "users.yaml": render(user_config()),
         },
     )
 
@@ -194,7 +206,7 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
     """The server. A restart follows a change of the server's file or of the users' Secret, of nothing else."""
     name = store_name(inputs.name)
     policy = inputs.stack.spec.deletion_policy
-    config = yaml.safe_dump(server_config(), sort_keys=True)
+    config = render(server_config())
     ping = {"httpGet": {"path": "/ping", "port": "http"}}
     server = container(
         inputs,
