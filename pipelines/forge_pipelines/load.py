@@ -125,6 +125,8 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
             )
         except PipelineStepFailed as error:
             progress.rows = before
+            if any(isinstance(cause, NothingReadError) for cause in causes(error)):
+                return
             raise load_problem(request, error) from error
         log.info(
             "slice stored",
@@ -133,6 +135,10 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
                 "rows": {k: v - before.get(k, 0) for k, v in progress.rows.items()},
             },
         )
+
+
+class NothingReadError(Exception):
+    """The source gave no page before it failed: no package is made, for it would say that the source was read."""
 
 
 @dataclass
@@ -155,7 +161,7 @@ class PageStream:
                 state=dict(state.get("source") or {}), now=datetime.now(UTC), window=window, warn=progress.warn
             )
             self._pages = self.source.pages(self.request.source.connection, self.api, scope)
-        started, taken = time.monotonic(), 0
+        started, pages, taken = time.monotonic(), 0, 0
         while True:
             try:
                 page = next(self._pages, None)
@@ -170,6 +176,7 @@ class PageStream:
                 progress.finished = True
                 break
             yield page
+            pages += 1
             progress.pages += 1
             progress.newest = max(filter(None, (progress.newest, page.newest)), default=None)
             for name, rows in page.rows.items():
@@ -183,6 +190,8 @@ class PageStream:
                     state["newest"] = iso(progress.newest) if progress.newest else None
                 if taken >= SLICE_ROWS or time.monotonic() - started >= SLICE_SECONDS:
                     break
+        if not pages and (progress.failure or progress.stopped):
+            raise NothingReadError
         if window is None:
             state["loaded"] = iso(datetime.now(UTC))
 

@@ -26,6 +26,8 @@ from forge_pipelines.windows import floor, spans
 
 POINTS = 11_000
 """Steps a call at most: the server refuses (end - start) / step beyond it."""
+LATE = timedelta(days=31)
+"""How far back a load looks for samples that came late."""
 
 SERIES = Table(
     name="series",
@@ -67,19 +69,22 @@ def connect(spec: PrometheusSource, credentials: Credentials) -> Api:
 
 
 def pages(spec: PrometheusSource, api: Api, scope: Scope) -> Iterator[Page]:
-    """Query by query, span by span. The state holds, a query, how far it is loaded."""
+    """Query by query, span by span.
+
+    The state holds, a query, the newest sample: the next load goes on from there, so that samples which a server gets
+    late are met, be it by days; a query that gives nothing is asked about the last LATE again.
+    """
     step = timedelta(seconds=seconds(spec.step))
-    state: dict[str, str] = {}
     kept: Mapping[str, str] = scope.state.get("queries", {})
+    state = {key: kept[key] for key in (identity(query, spec) for query in spec.queries) if key in kept}
+    read: dict[str, datetime] = {}
     for query in spec.queries:
-        if identity(query, spec) in kept:
-            state[identity(query, spec)] = kept[identity(query, spec)]
-    for query in spec.queries:
-        known = moment(state.get(identity(query, spec)))
-        for start, end in windows(spec, scope, known):
+        key = identity(query, spec)
+        for start, end in windows(spec, scope, moment(state.get(key))):
             page = read_span(api, scope, query, start, end, step)
-            state[identity(query, spec)] = iso(end)
-            covered = min(filter(None, (moment(text) for text in state.values())))
+            seen = max(filter(None, (moment(state.get(key)), page.newest, end - LATE)))
+            state[key], read[key] = iso(seen), end
+            covered = min(read.values()) if len(read) == len(spec.queries) else None
             yield Page(page.rows, {"queries": dict(state)}, covered, page.newest)
 
 
