@@ -165,7 +165,8 @@ def _password(name: str, entry: dict[str, Any]) -> bytes | None:
     if "password" in entry:
         text = _text(entry["password"], f"users.{name}.password")
         return hashlib.sha256(text.encode()).digest() if text else None
-    if "no_password" in entry:
+    if "no_password" in entry or name == "default":
+        # A server ships `default` without a password, and configurations narrow it by its networks alone.
         return None
     raise ConfigurationError(f"users.{name}: password_sha256_hex, password or no_password is wanted")
 
@@ -174,6 +175,8 @@ def _networks(name: str, entry: dict[str, Any]) -> tuple[ipaddress.IPv4Network |
     networks = entry.get("networks") or {}
     if set(networks) - {"ip"}:
         raise ConfigurationError(f"users.{name}.networks: only `ip` is understood, found {sorted(networks)}")
+    if not networks and name == "default" and "password" not in " ".join(entry):
+        return LOOPBACK
     listed = networks.get("ip", [])
     try:
         return tuple(
@@ -213,7 +216,9 @@ def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
             into.pop(key, None)
         elif isinstance(value, dict) and "@replace" in value:
             into[key] = {name: entry for name, entry in value.items() if name != "@replace"}
-        elif isinstance(value, dict) and isinstance(into.get(key), dict) and "@from_env" not in value:
+        elif isinstance(value, dict) and "@from_env" not in value:
+            known = into.get(key)
+            into[key] = known if isinstance(known, dict) else {}
             _merge(into[key], value)
         else:
             into[key] = value
