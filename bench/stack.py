@@ -49,7 +49,8 @@ def apply_to_gold(name: str) -> Result:
 def _phases(namespace: str) -> dict[str, float]:
     """When each condition became True, in seconds since the apply."""
     kubectl = ("kubectl", "-n", namespace)
-    manifest = _run(str(Path(sys.executable).parent / "forge-demo"), "stack", "--base", "http://forge-demo")
+    urls = ("--url", "http://forge-demo:8080", "--prometheus-url", "http://forge-demo:9090")
+    manifest = _run(str(Path(sys.executable).parent / "forge-demo"), "stack", *urls)
     begun = time.monotonic()
     _run(*kubectl, "apply", "-f", "-", stdin=manifest)
     seen: dict[str, float] = {}

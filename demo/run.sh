@@ -17,6 +17,7 @@ until [ -s "$urls" ]; do
     sleep 0.2
 done
 echo "simulated organisation ready after $((SECONDS - began)) s (its APIs: $urls, its log: $home/world.log)"
-field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))[sys.argv[2]])' "$urls" "$1"; }
-forge-demo stack --url "$(field url)" --prometheus-url "$(field prometheus)" >"$home/demo.yaml"
+field() { python3 -c 'import json,sys; print(json.load(open(sys.argv[1]))["urls"][sys.argv[2]])' "$urls" "$1"; }
+world_url=$(field world)
+forge-demo stack --auth None --url "${world_url%/_world}" --prometheus-url "$(field prometheus)" >"$home/demo.yaml"
 forge-observability up -f "$home/demo.yaml" --data-dir "$home" "$@"

@@ -60,6 +60,8 @@ def _parser() -> argparse.ArgumentParser:
         "--prometheus-url", required=True, help="where Prometheus is served, e.g. http://forge-demo:9090"
     )
     stack.add_argument("--name", default="demo")
+    stack.add_argument("--schedule", default="*/5 * * * *", help="when each source is loaded")
+    stack.add_argument("--auth", default="Token", choices=("Token", "None"), help="whether the API asks for a token")
     stack.set_defaults(run=_stack)
     return parser
 
@@ -114,7 +116,8 @@ def _truth(given: argparse.Namespace) -> int:
 def _stack(given: argparse.Namespace) -> int:
     from forge_demo.stack import render
 
-    print(render(given.name, given.url.rstrip("/"), given.prometheus_url.rstrip("/"), Credentials.from_environment()))
+    urls = given.url.rstrip("/"), given.prometheus_url.rstrip("/")
+    print(render(given.name, *urls, given.schedule, given.auth, Credentials.from_environment()), end="")
     return 0
 
 

@@ -70,7 +70,8 @@ def stack(namespace: str) -> None:
 def stack_manifest() -> str:
     """The demo's stack file for the addresses inside the cluster."""
     forge_demo = ROOT / ".venv" / "bin" / "forge-demo"
-    return run(forge_demo, "stack", "--base", "http://forge-demo", "--schedule", "* * * * *")
+    urls = ("--url", "http://forge-demo:8080", "--prometheus-url", "http://forge-demo:9090")
+    return run(forge_demo, "stack", *urls, "--schedule", "* * * * *")
 
 
 def up() -> None:

@@ -45,7 +45,8 @@ class Gold:
 
 def demo_stack(*args: str) -> str:
     """The stack file of the simulated organisation, for its address inside the cluster."""
-    return command(sys.executable, "-m", "forge_demo", "stack", "--base", "http://forge-demo", *args)
+    urls = ("--url", "http://forge-demo:8080", "--prometheus-url", "http://forge-demo:9090")
+    return command(sys.executable, "-m", "forge_demo.main", "stack", *urls, *args)
 
 
 def world(kubectl: Kubectl, path: str, body: dict[str, Any] | None = None) -> Any:
