@@ -97,7 +97,7 @@ def server_config() -> dict[str, Any]:
 
 
 def user_config() -> dict[str, Any]:
-    """`users.d`: the writer, the reader, and the built-in user cut down to the pod itself (for `kubectl exec`)."""
+    """`users.d`: the writer and the reader; the built-in user, who has no password, goes."""
     anywhere = {"ip": ["::/0"]}
     return {
         "profiles": {
@@ -105,7 +105,7 @@ def user_config() -> dict[str, Any]:
             "reader": {"readonly": 2, "max_execution_time": 60},
         },
         "users": {
-            "default": {"networks": {"@replace": "replace", "ip": ["127.0.0.1", "::1"]}},
+            "default": {"@remove": "1"},
             WRITER: {
                 "password_sha256_hex": {"@from_env": "FORGE_STORE_WRITER_SHA256"},
                 "networks": anywhere,
