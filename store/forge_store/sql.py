@@ -101,7 +101,7 @@ class Output:
 
     def into(self, path: str, form: str, compression: str) -> str:
         """The same statement, whose result the engine writes to `path`."""
-        return f"{self.body}\nINTO OUTFILE '{path}' APPEND COMPRESSION '{compression}' FORMAT {form} {self.tail}"
+        return f"{self.body}\nINTO OUTFILE '{path}' TRUNCATE COMPRESSION '{compression}' FORMAT {form} {self.tail}"
 
 
 def output_of(text: str, words: list[Token]) -> Output:
