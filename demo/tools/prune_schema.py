@@ -39,7 +39,7 @@ _EDGE = "cursor node"
 _EVENT = "id actor createdAt"
 
 KEEP: dict[str, str] = {
-    "Query": "node nodes organization rateLimit repository viewer",
+    "Query": "id node nodes organization rateLimit repository viewer",
     "Node": "id",
     "Actor": "avatarUrl login resourcePath url",
     "RepositoryOwner": "avatarUrl id login resourcePath url",
@@ -91,7 +91,7 @@ KEEP: dict[str, str] = {
     **{
         name: (_EDGE if name.endswith("Edge") else _CONNECTION)
         for base in (
-            "CheckRun CheckSuite Commit Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit "
+            "CheckRun CheckSuite Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit "
             "PullRequestReview PullRequestReviewComment PullRequestReviewThread Repository ReviewRequest StatusCheckRollupContext User"
         ).split()
         for name in (f"{base}Connection", f"{base}Edge")

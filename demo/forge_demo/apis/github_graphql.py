@@ -29,7 +29,7 @@ from graphql.language import DocumentNode
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Budget, Json, iso_seconds
-from forge_demo.apis.github_graph import Account, Graph
+from forge_demo.apis.github_graph import Account, Graph, node_id
 from forge_demo.state import State
 
 MAX_PAGE, MAX_NODES = 100, 500_000
@@ -82,7 +82,7 @@ def run(state: State, request: Json, budget: Budget) -> Json:
     return body
 
 
-def _resolve(source: Any, info: GraphQLResolveInfo, **arguments: Any) -> Any:
+def _resolve(source: Any, info: GraphQLResolveInfo[None], **arguments: Any) -> Any:
     name = _snake(info.field_name)
     found = source.get(name) if isinstance(source, dict) else getattr(source, name)
     if callable(found):
@@ -104,21 +104,21 @@ class _Root:
         reset = iso_seconds(datetime.fromtimestamp(budget.resets_at, UTC))
         shown = {"limit": limit, "cost": cost, "remaining": limit - used, "used": used, "node_count": nodes}
         self._rate_limit = shown | {"reset_at": reset}
-        self.viewer = Account(org.PLATFORM.lead)
+        self.id, self.viewer = node_id("Q", "query"), Account(org.PLATFORM.lead)
 
-    def rate_limit(self, info: GraphQLResolveInfo, dry_run: bool = False) -> Json:
+    def rate_limit(self, info: GraphQLResolveInfo[None], dry_run: bool = False) -> Json:
         return self._rate_limit
 
-    def repository(self, info: GraphQLResolveInfo, owner: str, name: str, **_: Any) -> Any:
+    def repository(self, info: GraphQLResolveInfo[None], owner: str, name: str, **_: Any) -> Any:
         return self._graph.find(owner, name)
 
-    def organization(self, info: GraphQLResolveInfo, login: str) -> Any:
+    def organization(self, info: GraphQLResolveInfo[None], login: str) -> Any:
         return self._graph.organization(login)
 
-    def node(self, info: GraphQLResolveInfo, id: str) -> Any:
+    def node(self, info: GraphQLResolveInfo[None], id: str) -> Any:
         return self._graph.node(id)
 
-    def nodes(self, info: GraphQLResolveInfo, ids: list[str]) -> list[Any]:
+    def nodes(self, info: GraphQLResolveInfo[None], ids: list[str]) -> list[Any]:
         return [self._graph.node(id_) for id_ in ids]
 
 

@@ -211,7 +211,7 @@ def _label(name: str, full: str, base: str) -> Json:
         "url": address,
         "name": name,
     }
-    return shape | {"description": None, "color": "0e8a16", "default": False}
+    return shape | {"description": "", "color": "0e8a16", "default": False}
 
 
 def _branch(name: str, sha: str, repo: Json, base: str) -> Json:

@@ -1,0 +1,65 @@
+"""The demo's APIs in this process, and the real contracts from npm and PyPI in the cache folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from forge_demo.apis.common import Live
+from forge_demo.apis.server import application
+from forge_demo.settings import Clock, Settings
+from forge_demo.world import World
+from starlette.testclient import TestClient
+
+END = datetime(2026, 11, 1, 10, 30, tzinfo=UTC)
+NPM = {"@octokit/graphql-schema": "15.26.1", "@octokit/openapi": "23.0.2"}
+LANGFUSE_WITH_LEGACY_MODELS = "langfuse==3.8.1"
+
+
+def cache() -> Path:
+    return Path(os.environ.get("FORGE_CACHE_DIR") or Path.home() / ".cache" / "forge-observability")
+
+
+@pytest.fixture(scope="session")
+def live() -> Live:
+    world = World.build(11, end=END, days=30)
+    return Live(world, Clock(END), Settings())
+
+
+@pytest.fixture
+def client(live: Live) -> Iterator[TestClient]:
+    live.settings = Settings()
+    live.budgets.clear()
+    live.faults.clear()
+    yield TestClient(application(live))
+
+
+@pytest.fixture(scope="session")
+def octokit() -> Path:
+    """The folder of GitHub's published contracts; npm fetches them once a machine."""
+    folder = cache() / "octokit" / "-".join(version for _, version in sorted(NPM.items()))
+    done = folder / "node_modules" / "@octokit"
+    if not (folder / "complete").exists():
+        if shutil.which("npm") is None:
+            pytest.fail("npm is needed for GitHub's contracts: install Node.js")
+        folder.mkdir(parents=True, exist_ok=True)
+        packages = [f"{name}@{version}" for name, version in NPM.items()]
+        subprocess.run(["npm", "install", "--silent", "--prefix", str(folder), *packages], check=True, timeout=300)
+        (folder / "complete").touch()
+    return done
+
+
+@pytest.fixture(scope="session")
+def legacy_langfuse() -> Path:
+    """A folder to put on PYTHONPATH: the last SDK that has the models of the legacy pages."""
+    folder = cache() / LANGFUSE_WITH_LEGACY_MODELS.replace("==", "-")
+    if not (folder / "complete").exists():
+        command = ["uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), LANGFUSE_WITH_LEGACY_MODELS]
+        subprocess.run(command, check=True, timeout=300)
+        (folder / "complete").touch()
+    return folder

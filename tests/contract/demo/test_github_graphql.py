@@ -1,0 +1,170 @@
+"""GraphQL: the served schema is a part of GitHub's real one, and every field of it resolves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from forge_demo.apis.common import Live
+from forge_demo.apis.github_graph import node_id
+from forge_demo.apis.github_graphql import schema
+from graphql import (
+    GraphQLEnumType,
+    GraphQLInputObjectType,
+    GraphQLInterfaceType,
+    GraphQLNamedType,
+    GraphQLNonNull,
+    GraphQLObjectType,
+    GraphQLSchema,
+    GraphQLUnionType,
+    build_schema,
+    get_named_type,
+    is_leaf_type,
+)
+from starlette.testclient import TestClient
+
+HEADERS = {"Authorization": "Bearer ghp_demo"}
+
+
+def ask(client: TestClient, query: str, variables: dict[str, Any] | None = None, path: str = "/github/graphql") -> Any:
+    answer = client.post(path, json={"query": query, "variables": variables or {}}, headers=HEADERS)
+    assert answer.status_code == 200
+    return answer.json()
+
+
+def test_the_served_schema_is_a_part_of_githubs(octokit: Path) -> None:
+    # The published file defines a field twice, which graphql-core would refuse.
+    text = (octokit / "graphql-schema" / "schema.graphql").read_text()
+    real = build_schema(text, assume_valid_sdl=True)
+    differences = list(_differences(schema(), real))
+    assert differences == []
+
+
+def _differences(ours: GraphQLSchema, real: GraphQLSchema) -> Any:
+    for name, type_ in ours.type_map.items():
+        if name.startswith("__"):
+            continue
+        theirs = real.type_map.get(name)
+        if theirs is None or type(theirs) is not type(type_):
+            yield f"type {name}"
+            continue
+        yield from _type_differences(name, type_, theirs)
+
+
+def _type_differences(name: str, ours: GraphQLNamedType, real: Any) -> Any:
+    if isinstance(ours, (GraphQLObjectType, GraphQLInterfaceType)):
+        if not {i.name for i in ours.interfaces} <= {i.name for i in real.interfaces}:
+            yield f"interfaces of {name}"
+        for field_name, field in ours.fields.items():
+            theirs = real.fields.get(field_name)
+            if theirs is None or str(theirs.type) != str(field.type):
+                yield f"field {name}.{field_name}"
+                continue
+            for argument, value in field.args.items():
+                if argument not in theirs.args or str(theirs.args[argument].type) != str(value.type):
+                    yield f"argument {name}.{field_name}({argument})"
+            for argument, value in theirs.args.items():
+                if isinstance(value.type, GraphQLNonNull) and argument not in field.args:
+                    yield f"required argument {name}.{field_name}({argument}) is missing"
+    elif isinstance(ours, GraphQLUnionType):
+        if not {t.name for t in ours.types} <= {t.name for t in real.types}:
+            yield f"members of {name}"
+    elif isinstance(ours, GraphQLEnumType):
+        if set(ours.values) != set(real.values):
+            yield f"values of {name}"
+    elif isinstance(ours, GraphQLInputObjectType):
+        for field_name, field in ours.fields.items():
+            if field_name not in real.fields or str(real.fields[field_name].type) != str(field.type):
+                yield f"input field {name}.{field_name}"
+
+
+def test_every_field_resolves(client: TestClient, live: Live) -> None:
+    pull = next(p for p in live.world.state.pull_requests.values() if p.reviews and p.merged and p.requests)
+    known = {
+        "Query.repository": '(owner: "acme-robotics", name: "%s")' % pull.repository,
+        "Query.organization": '(login: "acme-robotics")',
+        "Query.node": f'(id: "{node_id("PR", pull.id)}")',
+        "Query.nodes": f'(ids: ["{node_id("PR", pull.id)}"])',
+        "Repository.pullRequest": f"(number: {pull.number})",
+        "Organization.repository": f'(name: "{pull.repository}")',
+    }
+    root = schema().query_type
+    assert root is not None
+    asked: set[str] = set()
+    for name in root.fields:
+        answer = ask(client, "{" + _field(root, name, known, asked) + "}")
+        assert "errors" not in answer, (name, answer["errors"][:3])
+        assert answer["data"][name] is not None
+    objects = [t for t in schema().type_map.values() if isinstance(t, GraphQLObjectType) and not t.name.startswith("__")]
+    assert {f"{t.name}.{f}" for t in objects for f in t.fields} - asked == set()
+
+
+def _field(parent: Any, name: str, known: dict[str, str], asked: set[str]) -> str:
+    """The field with everything below it that was not asked for before."""
+    field = parent.fields[name]
+    asked.add(f"{parent.name}.{name}")
+    arguments = known.get(f"{parent.name}.{name}", "(first: 3)" if "first" in field.args else "")
+    type_ = get_named_type(field.type)
+    # An alias keeps fields of one name and different types apart in fragments.
+    alias = f"{parent.name.lower()}_{name}: " if parent.name != "Query" else ""
+    return f"{alias}{name}{arguments} " + ("" if is_leaf_type(type_) else f"{{ __typename {_fields(type_, known, asked)} }}")
+
+
+def _fields(type_: Any, known: dict[str, str], asked: set[str]) -> str:
+    if isinstance(type_, (GraphQLUnionType, GraphQLInterfaceType)):
+        members = schema().get_possible_types(type_)
+        return " ".join(f"... on {m.name} {{ __typename {_fields(m, known, asked)} }}" for m in members)
+    new = [name for name in type_.fields if f"{type_.name}.{name}" not in asked]
+    return " ".join(_field(type_, name, known, asked) for name in new if f"{type_.name}.{name}" not in asked)
+
+
+def test_refusals_are_githubs_own_and_come_with_status_200(client: TestClient) -> None:
+    pulls = '{ repository(owner: "acme-robotics", name: "pay-core") { pullRequests%s { nodes { number } } } }'
+    (error,) = ask(client, pulls % "(first: 101)")["errors"]
+    assert error["type"] == "EXCESSIVE_PAGINATION"
+    assert "exceeds the `first` limit of 100" in error["message"]
+    assert ask(client, pulls % "")["errors"][0]["type"] == "MISSING_PAGINATION_BOUNDARIES"
+    deep = "(first: 100) { nodes { reviews(first: 100) { nodes { pullRequest { commits(first: 100) { nodes { id } } } } } } }"
+    answer = ask(client, '{ repository(owner: "acme-robotics", name: "pay-core") { pullRequests' + deep + " } }")
+    assert answer["errors"][0]["type"] == "MAX_NODE_LIMIT_EXCEEDED"
+    missing = ask(client, '{ repository(owner: "acme-robotics", name: "nothing") { id } }')
+    assert missing["data"] == {"repository": None}
+    assert missing["errors"][0]["type"] == "NOT_FOUND"
+    assert missing["errors"][0]["path"] == ["repository"]
+    assert "errors" in ask(client, "{ repository { wrong } }")
+    assert client.post("/github/graphql", json={"query": "{ viewer { login } }"}).status_code == 401
+
+
+def test_the_cost_is_githubs_rule(client: TestClient) -> None:
+    query = """{ rateLimit { cost nodeCount limit remaining }
+      repository(owner: "acme-robotics", name: "pay-core") {
+        pullRequests(first: 50) { nodes { reviews(first: 10) { nodes { id } } commits(first: 10) { nodes { id } } } } } }"""
+    shown = ask(client, query, path="/github/api/graphql")["data"]["rateLimit"]
+    assert shown["cost"] == 1  # 101 requests of connections / 100
+    assert shown["nodeCount"] == 50 + 50 * 10 * 2
+
+
+def test_a_walk_by_update_time_sees_each_pull_request_once(client: TestClient, live: Live) -> None:
+    query = """query($after: String) { repository(owner: "acme-robotics", name: "fleet-api") {
+      pullRequests(first: 7, after: $after, orderBy: {field: UPDATED_AT, direction: DESC}) {
+        totalCount pageInfo { hasNextPage endCursor } nodes { number updatedAt } } } }"""
+    seen: list[Any] = []
+    after = None
+    while True:
+        page = ask(client, query, {"after": after})["data"]["repository"]["pullRequests"]
+        seen += page["nodes"]
+        after = page["pageInfo"]["endCursor"]
+        if not page["pageInfo"]["hasNextPage"]:
+            break
+    assert [p["updatedAt"] for p in seen] == sorted((p["updatedAt"] for p in seen), reverse=True)
+    assert sorted(p["number"] for p in seen) == [p.number for p in live.world.state.pulls_of("fleet-api")]
+    assert len(seen) == page["totalCount"] > 20
+
+
+def test_a_spent_budget_is_an_error_inside_200(client: TestClient, live: Live) -> None:
+    live.settings.rate_limits["github_graphql"] = 1
+    assert "data" in ask(client, "{ viewer { login } }")
+    answer = client.post("/github/graphql", json={"query": "{ viewer { login } }"}, headers=HEADERS)
+    assert answer.status_code == 200
+    assert answer.json()["errors"][0]["type"] == "RATE_LIMITED"
+    assert answer.headers["x-ratelimit-remaining"] == "0"
