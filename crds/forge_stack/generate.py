@@ -1,4 +1,4 @@
-"""forge-crd: write what is made from the model into a clone of the project: the CRD, the chart's copy, the reference."""
+"""forge-crd: write what is made from the model into a clone of the project: the CRD, its copy, the reference."""
 
 from __future__ import annotations
 

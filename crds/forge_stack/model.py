@@ -32,39 +32,49 @@ SOURCE_TYPES: tuple[SourceType, ...] = ("langfuse", "github", "jira", "prometheu
 
 Duration = Annotated[
     str,
-    Matches(r"^([0-9]+[smhd])+$", "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d"),
     Field(max_length=16),
+    Matches(r"^([0-9]+[smhd])+$", "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d"),
 ]
 Text = Annotated[str, Field(min_length=1, max_length=253)]
 Url = Annotated[
     str,
+    Field(max_length=512),
     Matches(
         r"^https?://[^\s/?#@]+(/[^\s?#]*)?$",
         "not a URL; write http:// or https://, the host, and a path if needed, without credentials or query",
     ),
-    Field(max_length=512),
 ]
 Repository = Annotated[
     str,
-    Matches(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", "not a repository; write owner/name"),
     Field(max_length=140),
+    Matches(r"^[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+$", "not a repository; write owner/name"),
 ]
 ProjectKey = Annotated[
     str,
-    Matches(r"^[A-Z][A-Z0-9_]+$", "not a project key; write it in capitals, e.g. FORGE"),
     Field(max_length=64),
+    Matches(r"^[A-Z][A-Z0-9_]+$", "not a project key; write it in capitals, e.g. FORGE"),
 ]
 _name = Matches(
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "not a name; write lower-case letters, digits and -, beginning with a letter"
 )
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
+
+
+def _quantity(value: str | int) -> str | int:
+    if not re.search(_QUANTITY, str(value)):
+        raise ValueError(f"{value!r} is not a quantity; write a number and its unit, e.g. 500m, 2G or 10Gi")
+    return value
+
+
 Quantity = Annotated[
     str | int,
     Field(union_mode="left_to_right"),
+    AfterValidator(_quantity),
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
             "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$",
+            "pattern": _QUANTITY,
         }
     ),
 ]
@@ -223,7 +233,7 @@ class JiraSource(Connection):
 class PrometheusQuery(Part):
     """One PromQL expression whose series are loaded."""
 
-    name: Annotated[str, _name, Field(max_length=63)] = Field(
+    name: Annotated[str, Field(max_length=63), _name] = Field(
         description="Name of the query, part of each series' identity."
     )
     expr: Annotated[str, Field(min_length=1, max_length=4096)] = Field(
@@ -258,7 +268,7 @@ class PrometheusSource(Connection):
 class Source(Part):
     """One source: a name and exactly one of langfuse, github, jira, prometheus."""
 
-    name: Annotated[str, _name, Field(max_length=20)] = Field(
+    name: Annotated[str, Field(max_length=20), _name] = Field(
         description="Unique name; it prefixes the source's bronze tables."
     )
     langfuse: LangfuseSource | None = Field(default=None, description="Langfuse: LLM traces.")

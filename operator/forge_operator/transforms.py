@@ -58,30 +58,13 @@ def commit_ended(
             started_at=started_at(job),
             ended_at=end.at,
         )
-        change: dict[str, object] = {"message": "", "duration_seconds": 0.0}
-        if isinstance(summary, TransformSummary):
-            change = _told(summary)
-        elif not end.succeeded:
+        told = ""
+        if not end.succeeded and summary is None:
             limit = str(stack.spec.transform.resources.limits.get("memory", ""))
             reason, message = failure(end, pods, COMPONENT, limit, "transform.resources")
-            change |= {"message": f"{message} ({reason})", "models": "", "tests": ""}
-        status = status.model_copy(update=change)
+            told = f"{message} ({reason})"
+        status = status.with_summary(summary if isinstance(summary, TransformSummary) else None, failure=told)
     return status
-
-
-def _told(summary: TransformSummary) -> dict[str, object]:
-    models, tests = summary.models, summary.tests
-    first = f"{summary.failures[0].node}: {summary.failures[0].message}" if summary.failures else ""
-    told = ": ".join(part for part in (summary.error.message if summary.error else "", first) if part)
-    change: dict[str, object] = {
-        "models": f"{models.ok} ok, {models.failed} failed" + (f", {models.skipped} skipped" if models.skipped else ""),
-        "tests": f"{tests.ok} ok, {tests.failed} failed",
-        "message": told[:1024],
-        "duration_seconds": summary.duration_seconds,
-    }
-    if summary.outcome == "succeeded":
-        change["rows"] = summary.rows
-    return change
 
 
 def outdated(jobs: list[tuple[int, Manifest]], committed: TransformStatus) -> list[Manifest]:

@@ -187,7 +187,7 @@ def test_an_ended_transform_is_committed_once() -> None:
     jobs = transforms.transform_jobs(world)
     once = transforms.commit_ended(world, with_transform(TransformStatus()), jobs, [LOAD])
     assert (once.sequence, once.consumed, once.covered, once.rows) == (1, ["u1"], {"github": NOW}, {"gold.tickets": 4})
-    assert (once.models, once.tests) == ("12 ok, 0 failed", "40 ok, 0 failed")
+    assert (once.models, once.tests) == ("12 ok, 0 failed, 0 skipped", "40 ok, 0 failed")
     assert transforms.commit_ended(world, with_transform(once), jobs, [LOAD]) == once
 
 
@@ -205,7 +205,7 @@ def test_a_failed_transform_consumes_nothing_and_says_why() -> None:
     world = world_of(job, pod)
     status = transforms.commit_ended(world, with_transform(TransformStatus()), transforms.transform_jobs(world), [LOAD])
     assert (status.sequence, status.consumed, status.failures) == (1, [], 1)
-    assert status.message == "1 of 4 models failed: model.gold.tickets: no such column"
+    assert status.message == "1 of 4 models failed; model.gold.tickets: no such column"
     assert status.models == "3 ok, 1 failed, 2 skipped"
 
 
