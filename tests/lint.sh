@@ -35,10 +35,20 @@ kubeconform() {
         -skip CustomResourceDefinition "$rendered/chart.yaml"
 }
 
+# Each room declares what it imports: its image holds nothing else. DEP002 (declared, not imported) is for drivers.
+dependencies() {
+    local room status=0
+    for room in api cli crds dbt demo operator pipelines store; do
+        (cd "$room" && ../.venv/bin/deptry . --ignore DEP002 --known-first-party forge_stack) || status=1
+    done
+    return $status
+}
+
 step ruff .venv/bin/ruff check .
 step format .venv/bin/ruff format --check .
 step mypy types
 step imports .venv/bin/lint-imports
+step dependencies dependencies
 step sqlfluff .venv/bin/sqlfluff lint --config dbt/.sqlfluff dbt/models dbt/tests
 step generated .venv/bin/forge-crd --check
 step metrics .venv/bin/python -m forge_transform.reference --check
