@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import filecmp
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from dbt.artifacts.schemas.run import RunExecutionResult
-from dbt.cli.main import dbtRunner
+from dbt.cli.main import dbtRunner, dbtRunnerResult
+from dbt.contracts.graph.manifest import Manifest
 from forge_stack.wire import StoreDsn
 
 from forge_transform.logs import log_dbt_event
@@ -26,41 +30,61 @@ def run_build(
 
     dbt's unit tests stay out: they test the code, not the data, and run where the code is tested.
     """
+    parsed = parse(project, work_dir)
+    if not isinstance(parsed.result, Manifest):
+        return BuildResult((), parsed.exception)
     os.environ.update(profile_environment(dsn))
-    outcome = dbtRunner(callbacks=[log_dbt_event]).invoke(arguments(project, work_dir, variables, selection))
+    outcome = dbtRunner(parsed.result, callbacks=[log_dbt_event]).invoke(
+        [
+            *command("build", project, work_dir),
+            *["--threads", str(THREADS), "--exclude-resource-type", "unit_test"],
+            *["--vars", json.dumps(variables)],
+            *selection.arguments,
+        ]
+    )
     nodes = outcome.result.results if isinstance(outcome.result, RunExecutionResult) else []
     return BuildResult(tuple(_node(result) for result in nodes), outcome.exception)
 
 
-def arguments(project: Path, work_dir: Path, variables: Mapping[str, Any], selection: Selection) -> list[str]:
-    """The command line of dbt. It holds no secret."""
-    return [
-        "--quiet",
-        "--log-level",
-        "none",
-        "--log-level-file",
-        "none",
-        "--no-use-colors",
-        "--no-version-check",
-        "--no-send-anonymous-usage-stats",
-        "--no-fail-fast",
-        "build",
-        "--project-dir",
-        str(project),
-        "--profiles-dir",
-        str(project),
-        "--target-path",
-        str(work_dir / "target"),
-        "--log-path",
-        str(work_dir / "logs"),
-        "--threads",
-        str(THREADS),
-        "--exclude-resource-type",
-        "unit_test",
-        "--vars",
-        json.dumps(variables),
-        *selection.arguments,
-    ]
+def parse(project: Path, work_dir: Path) -> dbtRunnerResult:
+    """The project as dbt's manifest.
+
+    No model looks at a variable or the store before it runs, so the manifest is the same for every stack. dbt's own
+    record of a parse is kept beside the project (an image is built with it), which saves three seconds of CPU.
+    """
+    for name in profile_environment(StoreDsn("", 0, "", "", False)):
+        os.environ.pop(name, None)
+    kept = project / "target" / "partial_parse.msgpack"
+    used = work_dir / "target" / kept.name
+    used.parent.mkdir(parents=True, exist_ok=True)
+    if kept.exists():
+        shutil.copyfile(kept, used)
+    outcome = dbtRunner(callbacks=[log_dbt_event]).invoke([*command("parse", project, work_dir), "--no-write-json"])
+    _keep(used, kept)
+    return outcome
+
+
+def _keep(made: Path, kept: Path) -> None:
+    """Keep the record of a parse, if there is a new one and the project's folder can be written."""
+    if not made.exists() or (kept.exists() and filecmp.cmp(made, kept, shallow=False)):
+        return
+    try:
+        kept.parent.mkdir(exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=kept.parent, delete=False) as file:
+            file.write(made.read_bytes())
+        Path(file.name).chmod(0o644)
+        Path(file.name).replace(kept)
+    except OSError:
+        return
+
+
+def command(name: str, project: Path, work_dir: Path) -> list[str]:
+    """A call of dbt: where to read and write, and to be silent, since log_dbt_event speaks."""
+    quiet = ["--quiet", "--log-level", "none", "--log-level-file", "none", "--no-use-colors"]
+    alone = ["--no-version-check", "--no-send-anonymous-usage-stats", "--no-fail-fast"]
+    folders = ["--project-dir", str(project), "--profiles-dir", str(project)]
+    folders += ["--target-path", str(work_dir / "target"), "--log-path", str(work_dir / "logs")]
+    return [*quiet, *alone, name, *folders]
 
 
 def profile_environment(dsn: StoreDsn) -> dict[str, str]:

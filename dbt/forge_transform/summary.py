@@ -45,12 +45,16 @@ def stopped(rows: dict[str, int], seconds: float) -> TransformSummary:
 
 
 def short(message: str) -> str:
-    """The lines of dbt's and ClickHouse's messages that say what is wrong, as one of at most 300 characters."""
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    lines = [line for line in lines if not re.match(r"(compiled code at|Database Error in|Runtime Error in)", line)]
-    text = " ".join(lines)
-    text = re.sub(r"HTTPDriver for \S+ (received|returned) .*?(?=Code: |DB::)", "", text)
-    text = re.sub(r"\s*\(version [^)]*\)?\)?", "", text)
+    """What is wrong in dbt's and ClickHouse's messages, as one line of at most 300 characters."""
+    if broken := re.findall(r"^\s*\|\s*(\w+)\s*\|([^|]*)\|([^|]*)\|([^|]*)\|\s*$", message, re.MULTILINE):
+        columns = [tuple(cell.strip() for cell in row) for row in broken if row[0] != "column_name"]
+        text = "breaks its contract: " + ", ".join(
+            f"{name}: {why} (is {is_ or 'absent'}, must be {must or 'absent'})" for name, is_, must, why in columns
+        )
+    else:
+        lines = [line.strip() for line in message.splitlines() if line.strip()]
+        text = " ".join(line for line in lines if not re.match(r"(compiled code at|(Database|Runtime) Error)", line))
+        text = re.sub(r"\s*\(version [^)]*(\)[^)]*)?\)", "", re.sub(r"HTTPDriver .*?(?=Code: |DB::)", "", text))
     return text if len(text) <= 300 else text[:299] + "…"
 
 
@@ -78,7 +82,7 @@ def _problem(result: BuildResult, failed: Sequence[Node]) -> Problem | None:
         models = [node for node in failed if node.kind != "test"]
         first = (models or failed)[0]
         others = f" (and {len(failed) - 1} more)" if len(failed) > 1 else ""
-        contract = any("contract" in node.message.lower() for node in models)
+        contract = any("enforced contract" in node.message for node in models)
         return Problem(
             reason="SchemaViolation" if contract else "Internal" if models else "TestsFailed",
             message=f"{first.name}{others}: {short(first.message)}",

@@ -26,9 +26,11 @@
 
 {#- One row, project_keys: the projects that Jira knows, or none when they do not matter. -#}
 {% macro known_projects() -%}
+    {#- The dependency is there either way: dbt parses without variables. -#}
+    {%- set issues = ref('jira_issues') -%}
     {%- if var('known_projects_only') | string | lower == 'true' -%}
     select groupUniqArray(project_key) as project_keys
-    from {{ ref('jira_issues') }}
+    from {{ issues }}
     {%- else -%}
     select cast([], 'Array(String)') as project_keys
     {%- endif -%}

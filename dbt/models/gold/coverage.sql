@@ -8,17 +8,33 @@ with stack_sources as (
 
 loads as (
 
-    {% for type in ['langfuse', 'github', 'jira', 'prometheus'] %}
     select
         source_name,
-        '{{ type }}' as source_type,
+        'langfuse' as source_type,
         load_id,
         loaded_at
-    from {{ ref('stg_' ~ type ~ '__loads') }}
-    {% if not loop.last %}
+    from {{ ref('stg_langfuse__loads') }}
     union all
-    {% endif %}
-    {% endfor %}
+    select
+        source_name,
+        'github' as source_type,
+        load_id,
+        loaded_at
+    from {{ ref('stg_github__loads') }}
+    union all
+    select
+        source_name,
+        'jira' as source_type,
+        load_id,
+        loaded_at
+    from {{ ref('stg_jira__loads') }}
+    union all
+    select
+        source_name,
+        'prometheus' as source_type,
+        load_id,
+        loaded_at
+    from {{ ref('stg_prometheus__loads') }}
 
 ),
 
@@ -105,8 +121,8 @@ final as (
     select
         stack_sources.source_name as source,
         stack_sources.source_type as type,
-        cast(coalesce(loads_by_source.load_count, 0) > 0, 'Bool') as available,
-        coalesce(rows_by_source.row_count, 0) as rows,
+        toBool(coalesce(loads_by_source.load_count, 0) > 0) as available,
+        coalesce(rows_by_source.row_count, 0) as "rows",
         rows_by_source.newest_event_at as newest_event_at,
         coalesce(loads_by_source.load_count, 0) as loads,
         loads_by_source.last_load_at as last_load_at

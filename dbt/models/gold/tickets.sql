@@ -145,7 +145,7 @@ final as (
         if(is_langfuse_loaded, coalesce(calls_by_ticket.output_tokens, 0), null) as output_tokens,
         if(is_langfuse_loaded, coalesce(calls_by_ticket.cost_usd, toDecimal128(0, 12)), null) as cost_usd,
         issues.is_done as is_done,
-        cast(issues.ticket_key is not null, 'Bool') as in_jira
+        toBool(issues.ticket_key is not null) as in_jira
     from ticket_keys
     cross join loaded
     left join issues on ticket_keys.ticket_key = issues.ticket_key

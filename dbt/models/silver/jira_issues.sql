@@ -26,7 +26,7 @@ final as (
         reporter_name,
         parent_key,
         labels,
-        cast(status_category = 'done', 'Bool') as is_done,
+        toBool(status_category = 'done') as is_done,
         due_date,
         created_at,
         updated_at,

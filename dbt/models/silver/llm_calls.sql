@@ -44,7 +44,12 @@ trees as (
         mapFromArrays(groupArray(observation_id), groupArray(parent_observation_id)) as parents,
         groupUniqArrayIf(parent_observation_id, is_billed and parent_observation_id != '') as parents_of_billed
     from observations
-    where (project_id, trace_id) in (select project_id, trace_id from nested_calls)
+    where (project_id, trace_id) in (
+        select
+            project_id,
+            trace_id
+        from nested_calls
+    )
     group by
         project_id,
         trace_id

@@ -36,7 +36,7 @@ final as (
         output_tokens_used as output_tokens,
         total_tokens_used as total_tokens,
         cost_spent as cost_usd,
-        cast(cost_spent != 0 or total_tokens_used > 0, 'Bool') as is_billed,
+        toBool(cost_spent != 0 or total_tokens_used > 0) as is_billed,
         started_at,
         ended_at,
         updated_at

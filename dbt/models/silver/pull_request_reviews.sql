@@ -24,11 +24,10 @@ reviews as (
     array join
         JSONExtract(
             reviews,
-            'Array(Tuple(author Nullable(String), authorType Nullable(String), state String, submittedAt Nullable(String)))'
+            'Array(Tuple(author Nullable(String), authorType Nullable(String), state String, '
+            || 'submittedAt Nullable(String)))'
         ) as review,
-        arrayEnumerate(
-            JSONExtractArrayRaw(reviews)
-        ) as review_index
+        arrayEnumerate(JSONExtractArrayRaw(reviews)) as review_index
 
 ),
 
@@ -43,8 +42,8 @@ final as (
         tupleElement(reviews.review, 'author') as reviewer_login,
         tupleElement(reviews.review, 'authorType') as reviewer_type,
         tupleElement(reviews.review, 'state') as state,
-        cast(
-            coalesce(tupleElement(reviews.review, 'author') = pull_requests.author_login, false), 'Bool'
+        toBool(
+            coalesce(tupleElement(reviews.review, 'author') = pull_requests.author_login, false)
         ) as is_by_author,
         parseDateTime64BestEffortOrNull(tupleElement(reviews.review, 'submittedAt'), 6, 'UTC') as submitted_at
     from reviews

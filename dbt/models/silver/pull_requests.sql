@@ -59,7 +59,7 @@ final as (
         changed_files,
         commits_count,
         is_draft,
-        cast(merged_at is not null, 'Bool') as is_merged,
+        toBool(merged_at is not null) as is_merged,
         created_at,
         first_commit_at,
         ready_for_review_at,

@@ -97,7 +97,7 @@ final as (
         coalesce(
             known_categories.status_category, if(stages.stage_index = 1, 'new', 'indeterminate')
         ) as status_category,
-        cast(known_categories.status_category is not null, 'Bool') as is_category_known,
+        toBool(known_categories.status_category is not null) as is_category_known,
         {{ seconds_between('stages.entered_at', 'stages.left_at') }} as duration_seconds,
         stages.entered_at as entered_at,
         stages.left_at as left_at

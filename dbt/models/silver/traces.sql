@@ -22,7 +22,11 @@ evidence as (
         {{ whole_ticket_key("JSONExtractString(metadata, 'ticket')") }} as key_in_metadata,
         {{ whole_ticket_key("coalesce(session_id, '')") }} as key_in_session,
         arrayFirst(
-            key -> key != '', arrayMap(tag -> {{ whole_ticket_key("substring(tag, length('ticket:') + 1)") }}, arrayFilter(tag -> startsWith(tag, 'ticket:'), tags))
+            key -> key != '',
+            arrayMap(
+                tag -> {{ whole_ticket_key("substring(tag, length('ticket:') + 1)") }},
+                arrayFilter(tag -> startsWith(tag, 'ticket:'), tags)
+            )
         ) as key_in_tag,
         {{ ticket_keys_in("coalesce(trace_name, '')", 'project_keys') }}[1] as key_in_name,
         trimBoth(JSONExtractString(metadata, 'stage')) as stage_in_metadata,

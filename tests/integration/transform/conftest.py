@@ -63,8 +63,9 @@ class Bronze:
     def _insert(self, prefix: str, type_: str, entity: str, rows: list[dict[str, Any]]) -> None:
         columns = _columns(type_, entity)
         key, version = KEYS[f"{type_}_{entity}"]
+        declared = ", ".join(f"{name} {data_type}" for name, data_type in columns.items())
         self.client.command(
-            f"create table if not exists bronze.{prefix}_{entity} ({', '.join(f'{n} {t}' for n, t in columns.items())}) "
+            f"create table if not exists bronze.{prefix}_{entity} ({declared}) "
             f"engine = ReplacingMergeTree({version}) order by ({key})"
         )
         filled = [{name: FILLED[name] for name in FILLED if name in columns} | row for row in rows]
@@ -130,8 +131,8 @@ class Transform:
 
 
 @pytest.fixture(scope="session")
-def dsn() -> StoreDsn:
-    return StoreDsn.parse(os.environ["FORGE_TEST_STORE_DSN"])
+def dsn(store_dsn: str) -> StoreDsn:
+    return StoreDsn.parse(store_dsn)
 
 
 @pytest.fixture(scope="session")
@@ -143,11 +144,16 @@ def client(dsn: StoreDsn) -> Iterator[Client]:
 
 
 @pytest.fixture
-def bronze(client: Client) -> Bronze:
-    """An empty store."""
+def bronze(client: Client) -> Iterator[Bronze]:
+    """An empty store, and none of it left behind: other rooms' tests use the same store."""
+    _drop(client)
+    yield Bronze(client)
+    _drop(client)
+
+
+def _drop(client: Client) -> None:
     for database in ("bronze", "silver", "gold"):
         client.command(f"drop database if exists {database} sync")
-    return Bronze(client)
 
 
 @pytest.fixture

@@ -1,0 +1,69 @@
+"""The tables that docs/architecture.md describes are those that dbt declares: bronze as sources, gold as contracts."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from forge_transform.project import GOLD_TABLES, project_dir
+
+PAGE = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text(encoding="utf-8")
+TIME = "DateTime64(6, 'UTC')"
+
+
+def page_columns(text: str) -> dict[str, str]:
+    """Columns of a list like `key String, updated_at, tags json, closed_at?`; a time needs no type."""
+    text = re.sub(r"\(`\[[^`]*`\)|\(`[^`]*`\)", "", text)
+    columns = {}
+    for part in re.split(r",(?![^(]*\))", text):
+        words = re.sub(r"\((?!\d)[^)]*\)", "", part) if "'UTC'" not in part else part
+        name, _, type_ = " ".join(words.split()).partition(" ")
+        optional = name.endswith("?") or type_.endswith("?")
+        name, type_ = name.rstrip("?"), type_.rstrip("?")
+        type_ = {"": TIME, "json": "String"}.get(type_, type_)
+        columns[name] = f"Nullable({type_})" if optional else type_
+    return columns
+
+
+def declared(path: str, kind: str) -> list[dict[str, Any]]:
+    content: dict[str, list[dict[str, Any]]] = yaml.safe_load((project_dir() / path).read_text())
+    return content[kind]
+
+
+SOURCES = {
+    f"{source['name']}_{table['name']}": table
+    for source in declared("models/staging/__sources.yml", "sources")
+    for table in source["tables"]
+    if table["name"] != "_dlt_loads"
+}
+BRONZE = dict(re.findall(r"^- `((?:langfuse|github|jira|prometheus)_\w+)`: (.*?)(?=^- |^$)", PAGE, re.M | re.S))
+GOLD = dict(re.findall(r"^`gold\.(\w+)`: (.*?)\.(?=\n| Counts)", PAGE, re.M | re.S))
+
+
+def test_the_page_names_the_same_tables() -> None:
+    assert set(BRONZE) == set(SOURCES)
+    assert set(GOLD) == set(GOLD_TABLES)
+
+
+@pytest.mark.parametrize("table", sorted(SOURCES))
+def test_bronze(table: str) -> None:
+    columns = {column["name"]: column["data_type"] for column in SOURCES[table]["columns"]}
+    assert columns.pop("_dlt_load_id") == "String"
+    assert columns == page_columns(BRONZE[table])
+    assert SOURCES[table]["identifier"] == table
+
+
+@pytest.mark.parametrize("table", GOLD_TABLES)
+def test_gold(table: str) -> None:
+    (model,) = [m for m in declared("models/gold/_gold__models.yml", "models") if m["name"] == table]
+    assert {column["name"]: column["data_type"] for column in model["columns"]} == page_columns(GOLD[table])
+
+
+@pytest.mark.parametrize("layer", ["staging", "silver", "gold"])
+def test_every_column_is_described(layer: str) -> None:
+    models = declared(f"models/{layer}/_{layer}__models.yml", "models")
+    assert {model["name"] for model in models} == {f.stem for f in (project_dir() / "models" / layer).glob("*.sql")}
+    for model in models:
+        for item in (model, *model["columns"]):
+            assert len(item["description"]) > 4, item
