@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,13 @@ class _Server(uvicorn.Server):
             new = self._port_file.with_name(self._port_file.name + ".new")
             new.write_text(f"{self._port}\n")
             new.rename(self._port_file)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Ends in order, with exit code 0: uvicorn's own way ends by raising the signal again."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self.handle_exit, number, None)
+        yield
 
 
 async def _serve(server: uvicorn.Server, listener: socket.socket, users: Users) -> None:

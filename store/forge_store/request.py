@@ -30,6 +30,10 @@ def read_request(exchange: Exchange, user: User, body: Body) -> Query:
         if exchange.says(name):
             instead = "Accept-Encoding" if name == "compress" else "Content-Encoding"
             raise StoreError(48, "NOT_IMPLEMENTED", f"{name}=1, blocks of the native protocol: use {instead}")
+    if exchange.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise StoreError(
+            48, "NOT_IMPLEMENTED", "multipart/form-data (external tables): create a temporary table instead"
+        )
     query = Query(
         id=exchange.id,
         user=user,

@@ -185,9 +185,7 @@ def test_bodies_of_every_encoding(ask: Any, table: str, encoding: str) -> None:
     encode = ENCODERS[encoding]
     rows = b"".join(b"%d\tvalue %d\n" % (n, n) for n in range(50_000))
     headers = {"Content-Encoding": encoding}
-    assert (
-        ask(f"insert into {table} format TSV", data=encode(rows), headers=headers).summary["written_rows"] == "50000"
-    )
+    assert ask(f"insert into {table} format TSV", data=encode(rows), headers=headers).summary["written_rows"] == "50000"
     whole = encode(f"insert into {table} format TSV\n".encode() + rows)
     assert ask(whole, headers=headers).summary["written_rows"] == "50000"
     assert ask(encode(f"select count(), sum(a) from {table}".encode()), headers=headers).text == "100000\t2499950000\n"
