@@ -5,6 +5,7 @@ The decisions (`judge`, `pause`) are pure; `Api` carries them out. Credentials a
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 import time
@@ -168,6 +169,14 @@ def said(body: bytes, content_type: str) -> str:
     return " ".join(text.split())[:200]
 
 
+def parse(content: bytes) -> Any:
+    """JSON; half a surrogate pair, which JSON can say and Unicode cannot, as a question mark. Raises ValueError."""
+    try:
+        return orjson.loads(content)
+    except orjson.JSONDecodeError:
+        return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+
+
 @dataclass
 class Api:
     """A server's API. `stop` ends waits early; `requests` counts every request sent, repeated ones too."""
@@ -267,8 +276,8 @@ class Api:
             verdict = judge(answer)
             if verdict == "good":
                 try:
-                    return orjson.loads(content)
-                except orjson.JSONDecodeError as error:
+                    return parse(content)
+                except ValueError as error:
                     failures += 1
                     if "html" in kind or answer.excerpt.lstrip()[:1] == "<" or failures >= attempts:
                         found = said(content, kind) or "an empty body"

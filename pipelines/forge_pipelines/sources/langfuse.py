@@ -9,7 +9,7 @@ say of it. Others have the older pages of both.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -116,20 +116,39 @@ def connect(spec: LangfuseSource, credentials: Credentials) -> Api:
     return Api(spec.url, {}, basic=(credentials.require("publicKey"), credentials.require("secretKey")))
 
 
+@dataclass(frozen=True)
+class Endpoints:
+    """What the server has: the cursor over observations (v2), the list of traces (older)."""
+
+    cursor: bool
+    traces: bool
+
+
 def pages(spec: LangfuseSource, api: Api, scope: Scope) -> Iterator[Page]:
-    """Window by window; the end of a window is a clean cursor."""
+    """Window by window; the end of a window is a clean cursor. What the server has is asked once and remembered."""
     project = project_id(api)
-    has_cursor = probe(api, "/api/public/v2/observations", {"fields": "core"})
-    has_traces = probe(api, "/api/public/traces", {"fields": "core"})
-    observations = by_cursor(api, spec) if has_cursor else by_page(api, spec, "observations")
-    walks = [Walk("observations", observations, None if has_traces else Groups(), duration(spec.overlap))]
-    if has_traces:
+    if known := scope.state.get("endpoints"):
+        try:
+            yield from read_all(spec, api, scope, project, Endpoints(**known))
+            return
+        except LoadError as error:
+            if error.reason != "NotFound":
+                raise
+    yield from read_all(spec, api, scope, project, probe(api))
+
+
+def read_all(spec: LangfuseSource, api: Api, scope: Scope, project: str, endpoints: Endpoints) -> Iterator[Page]:
+    """The windows of both entities, by what the server has."""
+    observations = by_cursor(api, spec) if endpoints.cursor else by_page(api, spec, "observations")
+    walks = [Walk("observations", observations, None if endpoints.traces else Groups(), duration(spec.overlap))]
+    if endpoints.traces:
         walks.append(Walk("traces", by_page(api, spec, "traces")))
     marks = {
         walk.entity: Mark.read_from(scope.state[walk.entity])
         for walk in walks
         if scope.state.get("selection") == selection(spec) and walk.entity in scope.state
     }
+    kept = {"selection": selection(spec), "endpoints": asdict(endpoints)}
     for walk in walks:
         mark = marks.get(walk.entity, Mark())
         spans_ = list(windows(spec, scope, mark, walk.read))
@@ -139,7 +158,9 @@ def pages(spec: LangfuseSource, api: Api, scope: Scope) -> Iterator[Page]:
                 seen = max(filter(None, (seen, page.newest)), default=None)
                 yield page
             mark = marks[walk.entity] = Mark(seen, end, whole=end == spans_[-1][1])
-            yield Page(state=state_of(spec, marks), covered=covered(walks, marks))
+            yield Page(
+                state=kept | {entity: mark.write() for entity, mark in marks.items()}, covered=covered(walks, marks)
+            )
 
 
 @dataclass(frozen=True)
@@ -165,11 +186,6 @@ class Mark:
         return {"whole": self.whole} | {key: iso(value) for key, value in times.items() if value}
 
 
-def state_of(spec: LangfuseSource, marks: Mapping[str, Mark]) -> dict[str, Any]:
-    """The marks as state."""
-    return {"selection": selection(spec)} | {entity: mark.write() for entity, mark in marks.items()}
-
-
 def covered(walks: Sequence[Walk], marks: Mapping[str, Mark]) -> datetime | None:
     """How far all entities are loaded."""
     read = [marks[walk.entity].read for walk in walks if walk.entity in marks]
@@ -188,10 +204,15 @@ def project_id(api: Api) -> str:
         ) from error
 
 
-def probe(api: Api, path: str, params: Mapping[str, Any]) -> bool:
-    """Whether the server has an endpoint: it says 404 (or 410, or 501) where it has not."""
+def probe(api: Api) -> Endpoints:
+    """Ask the server what it has: it says 404 (or 410) to the rest."""
+    return Endpoints(answers(api, "/api/public/v2/observations"), answers(api, "/api/public/traces"))
+
+
+def answers(api: Api, path: str) -> bool:
+    """Whether the server has an endpoint."""
     try:
-        api.get(path, {**params, "limit": 1}, what=f"whether it has {path}")
+        api.get(path, {"fields": "core", "limit": 1}, what=f"whether it has {path}")
     except LoadError as error:
         if error.reason == "NotFound":
             return False

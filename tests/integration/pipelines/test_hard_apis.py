@@ -318,6 +318,39 @@ def test_langfuse_empty_pages_are_no_end_while_a_cursor_is_given(scripted: Any) 
     assert [r["id"] for r in rows(found, "traces")] == ["t", "u"]
 
 
+class Fuse:
+    """A Langfuse with the observations cursor, the older pages, or both."""
+
+    def __init__(self, *, cursor: bool, pages: bool) -> None:
+        self.cursor, self.pages = cursor, pages
+
+    def __call__(self, call: Any) -> Any:
+        at = (NOW - timedelta(hours=1)).isoformat()
+        one = {"id": "o", "traceId": "t", "startTime": at, "type": "SPAN", "projectId": "p"}
+        if call.path == "/api/public/projects":
+            return reply(body={"data": [{"id": "p"}]})
+        if call.path == "/api/public/v2/observations" and self.cursor:
+            return reply(body={"data": [one], "meta": {}})
+        if call.path in ("/api/public/observations", "/api/public/traces") and self.pages:
+            row = one if call.path.endswith("observations") else {"id": "t", "timestamp": at}
+            return reply(body={"data": [row], "meta": {"page": 1, "totalPages": 1}})
+        return reply(status=404, body={"message": "not here"})
+
+
+def test_langfuse_remembers_what_the_server_has_until_it_is_gone(scripted: Any) -> None:
+    fuse = scripted.script = Fuse(cursor=False, pages=True)
+    spec = LangfuseSource.model_validate({"url": scripted.url, **SECRET, "since": NOW - timedelta(days=1)})
+    first = list(langfuse.pages(spec, api(spec.url), Scope({}, NOW)))
+    scripted.calls.clear()
+    second = list(langfuse.pages(spec, api(spec.url), Scope(first[-1].state or {}, NOW)))
+    paths = [call.path.rpartition("/")[2] for call in scripted.calls]
+    assert paths == ["projects", "observations", "traces"]
+    fuse.cursor, fuse.pages = True, False
+    third = list(langfuse.pages(spec, api(spec.url), Scope(second[-1].state or {}, NOW)))
+    assert len(rows(third, "observations")) == 1 == len(rows(third, "traces"))
+    assert (third[-1].state or {})["endpoints"] == {"cursor": True, "traces": False}
+
+
 # Prometheus
 
 

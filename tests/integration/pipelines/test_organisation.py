@@ -29,6 +29,7 @@ TABLES = {
     "github": ("github_pull_requests",),
     "jira": ("jira_issues", "jira_issue_changelogs"),
 }
+NOTHING_NEW = {"langfuse": 3, "github": 2, "jira": 2}
 JSON_COLUMNS = {"tags", "metadata", "usage_details", "cost_details", "labels", "reviews", "commits", "custom_fields"}
 KEYS = {
     "langfuse_traces": ("id",),
@@ -143,7 +144,7 @@ def test_full_again_and_after_the_world_moved_on(forge: Any, organisation: Organ
     first = load(forge, organisation, kind, kind)
     assert_equal(forge, organisation, kind, kind)
     again = load(forge, organisation, kind, kind)
-    assert again.summary["requests"] <= first.summary["requests"]
+    assert again.summary["requests"] <= NOTHING_NEW[kind], "a load with nothing new is cheap"
     assert_equal(forge, organisation, kind, kind)
     organisation.ask("/advance", {"hours": 5})
     organisation.ask("/tickets", {"count": 2, "minutes": 30})

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from forge_pipelines.http import Answer, Patience, judge, pause, problem, said
+from forge_pipelines.http import Answer, Patience, judge, parse, pause, problem, said
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -85,3 +85,10 @@ def test_what_a_server_says_fits_one_line() -> None:
     assert said(b"<html><body>Sign in</body></html>", "text/html") == "an HTML page"
     assert len(said(b"x" * 5000, "text/plain")) == 200
     assert "\n" not in said(b"a\nb", "text/plain")
+
+
+def test_half_a_surrogate_pair_costs_a_letter_and_not_the_load() -> None:
+    assert parse(b'{"a": "\\ud83d\\ude00 \\ud83d!"}') == {"a": "😀 ?!"}
+    for broken in (b'{"a": ', b"", b"<html>", b"\xff"):
+        with pytest.raises(ValueError):
+            parse(broken)
