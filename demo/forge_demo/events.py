@@ -1,6 +1,6 @@
 """What happens in the world: one dataclass a kind of event. The log of these is all there is; the rest is derived.
 
-Times are aware datetimes in UTC: whole seconds in GitHub, milliseconds in Jira and Langfuse, as the real ones keep them.
+Times are aware datetimes in UTC: whole seconds in GitHub, milliseconds in Jira and Langfuse, as the real ones have.
 """
 
 from __future__ import annotations

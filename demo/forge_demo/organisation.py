@@ -1,4 +1,4 @@
-"""Who and what the simulated organisation is: people, agents, teams, projects, repositories, models and their prices."""
+"""Who and what the simulated organisation is: people, agents, teams, projects, repositories, models and prices."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ DEPENDABOT = Person("dependabot", "dependabot", "557058:dependabot", 49_699_333,
 AGENTS = (PLANNER, CODER, FIXER)
 STAGE_AGENTS = {"plan": PLANNER, "implement": CODER, "review_fix": FIXER}
 STAGES = tuple(STAGE_AGENTS)
-PEOPLE = tuple(person for team in TEAMS for person in (*team.members, team.lead)) + (*AGENTS, DEPENDABOT)
+PEOPLE = (*(person for team in TEAMS for person in (*team.members, team.lead)), *AGENTS, DEPENDABOT)
 BY_LOGIN = {person.login: person for person in PEOPLE}
 
 LANGFUSE_PROJECT_ID = "clforge0000demo0project01"

@@ -1,7 +1,7 @@
-"""The real Prometheus as a child process: the world's past as blocks made by promtool, what happens later by remote write.
+"""The real Prometheus as a child process: the world's past as blocks by promtool, what happens later by remote write.
 
-Binaries: FORGE_PROMETHEUS_DIR, else the PATH, else Debian's package unpacked into the cache folder (FORGE_CACHE_DIR, default
-~/.cache/forge-observability); nothing is installed. Blocks are cached there too, by world and window.
+Binaries: FORGE_PROMETHEUS_DIR, else the PATH, else Debian's package unpacked into the cache folder (FORGE_CACHE_DIR,
+default ~/.cache/forge-observability); nothing is installed. Blocks are cached there too, by world and window.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ READY_SECONDS = 30
 KEPT_BLOCKS = 4
 PUSH_WINDOW = 30 * metrics.STEP
 _INSTALL = (
-    "Prometheus is needed and was not found: install Debian's package prometheus, or set FORGE_PROMETHEUS_DIR to a folder "
-    "with the programs prometheus and promtool, or serve without it (--no-prometheus)"
+    "Prometheus is needed and was not found: install Debian's package prometheus, or set FORGE_PROMETHEUS_DIR to a "
+    "folder with the programs prometheus and promtool, or serve without it (--no-prometheus)"
 )
 
 
@@ -208,13 +208,13 @@ class Server:
     async def _until_ready(self, log: Path) -> None:
         for _ in range(READY_SECONDS * 20):
             if self._process.returncode is not None:
-                raise OSError(f"Prometheus ended with code {self._process.returncode}: {log.read_text()[-800:]}")
+                raise OSError(f"Prometheus ended with code {self._process.returncode}: {_end_of(log)}")
             try:
                 await asyncio.to_thread(_request, f"{self.url}/-/ready", None)
                 return
             except OSError:
                 await asyncio.sleep(0.05)
-        raise OSError(f"Prometheus was not ready after {READY_SECONDS} s: {log.read_text()[-800:]}")
+        raise OSError(f"Prometheus was not ready after {READY_SECONDS} s: {_end_of(log)}")
 
     async def push(self) -> None:
         """Write what happened since the last push."""
@@ -270,6 +270,10 @@ def _request(url: str, body: bytes | None) -> None:
             pass
     except urllib.error.HTTPError as error:
         raise OSError(f"{url} answered {error.code}: {error.read()[:300]!r}") from error
+
+
+def _end_of(log: Path) -> str:
+    return log.read_text()[-800:]
 
 
 def _free_port(host: str) -> int:

@@ -1,4 +1,4 @@
-"""Prometheus' remote-write request (version 1), written by hand: a protobuf message in snappy's framing-free block format.
+"""Prometheus' remote-write request (version 1), written by hand: a protobuf message in snappy's block format.
 
 message WriteRequest { repeated TimeSeries timeseries = 1; }
 message TimeSeries { repeated Label labels = 1; repeated Sample samples = 2; }

@@ -53,7 +53,7 @@ async def _serve(
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, api.stop)
             serving = asyncio.create_task(api.serve(sockets=[listener]))
-            while not api.started and not serving.done():
+            while not api.started and not serving.done():  # noqa: ASYNC110 (uvicorn tells it by a flag)
                 await asyncio.sleep(0.01)
             print(json.dumps({"urls": urls, **truth.summary(live.world.state)}), flush=True)
             await serving

@@ -1,18 +1,29 @@
 """What is known at a moment: the events so far, folded into issues, pull requests, runs, deployments, traces, scores.
 
-Numbers and ids that the real systems give in order of arrival (pull request numbers, history ids) are given here, in that order.
+Numbers and ids that the real systems give in order of arrival (pull request numbers, history ids) are given here, in
+that order.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from forge_demo import events as ev
 from forge_demo import organisation as org
 from forge_demo.organisation import Person, Status
+
+T = TypeVar("T")
+NEVER = datetime.min.replace(tzinfo=UTC)
+"""Before everything."""
+
+
+def node_id(prefix: str, of: str | int) -> str:
+    """A global id as GitHub gives one: opaque."""
+    return f"{prefix}_{base64.urlsafe_b64encode(str(of).encode()).decode().rstrip('=')}"
 
 
 @dataclass(slots=True)
@@ -82,6 +93,11 @@ class PullRequest:
     ready: list[ev.ReadyForReview] = field(default_factory=list)
     merged: ev.PullRequestMerged | None = None
     closed: ev.PullRequestClosed | None = None
+
+    @property
+    def node_id(self) -> str:
+        """Its global id."""
+        return node_id("PR", self.id)
 
     @property
     def repository(self) -> str:
@@ -173,7 +189,7 @@ class Trace:
 class State:
     """Everything that exists at `now`. `version` counts the events applied."""
 
-    now: datetime = datetime.min.replace(tzinfo=UTC)
+    now: datetime = NEVER
     version: int = 0
     issues: dict[str, Issue] = field(default_factory=dict)
     pull_requests: dict[str, PullRequest] = field(default_factory=dict)
@@ -182,6 +198,15 @@ class State:
     traces: dict[str, Trace] = field(default_factory=dict)
     scores: list[ev.ScoreAdded] = field(default_factory=list)
     _counters: dict[str, int] = field(default_factory=dict)
+    _derived: dict[str, tuple[int, Any]] = field(default_factory=dict)
+
+    def once(self, name: str, make: Callable[[State], T]) -> T:
+        """What `make` gives, made again only after something happened."""
+        version, found = self._derived.get(name, (-1, None))
+        if version != self.version:
+            found = make(self)
+            self._derived[name] = self.version, found
+        return cast(T, found)
 
     def apply(self, event: ev.Event) -> None:
         """Fold one event in; events come in order of time."""

@@ -76,10 +76,9 @@ class _Story:
         self.brief, self.team, self.key, self.new_key = brief, brief.team, brief.key, new_key
         self.pen = Pen(f"{brief.seed}/{brief.index}", brief.created_at)
         self.events: list[Event] = []
-        self.status, self.assignee, self.resolution = org.TODO, None, None
-        self.status: Status
-        self.assignee: Person | None
-        self.resolution: str | None
+        self.status: Status = org.TODO
+        self.assignee: Person | None = None
+        self.resolution: str | None = None
         self.ref, self.branch, self.head = "", "", ""
         self.runs = self.pull_requests = self.attempts = 0
         self.commits: list[Commit] = []
@@ -92,7 +91,8 @@ class _Story:
         elif self.issue_type == "Incident":
             self._by_people(urgent=True)
         else:
-            self.pen.weighted({self._by_agents: 76, self._by_people: 17, self._leave: 7})()
+            ways: dict[Callable[[], None], int] = {self._by_agents: 76, self._by_people: 17, self._leave: 7}
+            self.pen.weighted(ways)()
 
     # Jira
 
@@ -107,7 +107,7 @@ class _Story:
                 id=str(ISSUE_ID_BASE + self.brief.index),
                 project=self.team.project,
                 summary=self.summary,
-                description=f"As a user I want to {self.summary[0].lower()}{self.summary[1:]}.\n\nDone when it is live.",
+                description=f"As a user I want to {self.summary[0].lower()}{self.summary[1:]}.\n\nDone when live.",
                 issue_type=self.issue_type,
                 priority="Highest" if incident else pen.weighted({"High": 20, "Medium": 60, "Low": 20}),
                 reporter=reporter.login,
@@ -136,8 +136,8 @@ class _Story:
         before, self.assignee = self.assignee, person
         if before == person:
             return None
-        old = (before.account_id, before.name) if before else (None, None)
-        return Change("assignee", "assignee", *old, person.account_id, person.name)
+        old_id, old_name = (before.account_id, before.name) if before else (None, None)
+        return Change("assignee", "assignee", old_id, old_name, person.account_id, person.name)
 
     def _resolve(self, resolution: str | None) -> Change | None:
         before, self.resolution = self.resolution, resolution

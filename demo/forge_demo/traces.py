@@ -1,7 +1,7 @@
 """What an agent's run leaves in Langfuse: one trace with nested observations, by the trace contract.
 
-Session id = ticket key; metadata `ticket`, `stage`, `repo`, `event`, `attempt`; tags `ticket:<key>`, `stage:<stage>`. A few runs
-keep only a part of it, as real ones do: only the session, only the tags, or only the key in the name.
+Session id = ticket key; metadata `ticket`, `stage`, `repo`, `event`, `attempt`; tags `ticket:<key>`, `stage:<stage>`. A
+few runs keep only a part of it, as real ones do: only the session, only the tags, or only the key in the name.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """The ground truth: what the numbers must be, in plain Python.
 
-`tickets` counts from the event log alone, and shares no code with the APIs. `TABLES` gives the rows that bronze must hold at a
-moment: column names of docs/architecture.md, times as aware datetimes, money as Decimal, JSON columns as Python values.
+`tickets` counts from the event log alone, and shares no code with the APIs. `TABLES` gives the rows that bronze must
+hold at a moment: column names of docs/architecture.md, times as aware datetimes, money as Decimal, JSON columns as
+Python values.
 """
 
 from __future__ import annotations
@@ -25,9 +26,10 @@ Row = dict[str, Any]
 class Ticket:
     """What is true of one ticket. Durations in seconds, cost in US dollars.
 
-    started_at: first change to the status In Progress. left_todo_at: first change of status at all. resolved_at: None while it
-    is open (again). Pull requests are those whose title begins with the ticket's key; reviews and requested changes are theirs.
-    Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost are of their generations.
+    started_at: first change to the status In Progress. left_todo_at: first change of status at all. resolved_at: None
+    while it is open (again). Pull requests are those whose title begins with the ticket's key; reviews and requested
+    changes are theirs. Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost
+    are of their generations.
     """
 
     key: str
@@ -214,10 +216,11 @@ def _observation(row: ObservationState) -> Row:
 
 
 def pull_requests(state: State) -> list[Row]:
-    """bronze github_pull_requests: logins as GraphQL writes them (without [bot]); first_commit_at: the earliest author date;
-    ready_for_review_at: the newest such event; a commit's author: the login, or the name where the commit has no user (bots)."""
-    from forge_demo.apis.github_graph import node_id
+    """bronze github_pull_requests.
 
+    Logins as GraphQL writes them (without [bot]); first_commit_at: the earliest author date; ready_for_review_at: the
+    newest such event; a commit's author: the login, or the name where the commit has no user (bots).
+    """
     rows = []
     for pull in state.pull_requests.values():
         it = pull.opened
@@ -226,7 +229,7 @@ def pull_requests(state: State) -> list[Row]:
                 "repository": f"{org.ORGANISATION}/{it.repository}",
                 "number": pull.number,
                 "updated_at": pull.updated_at,
-                "node_id": node_id("PR", pull.id),
+                "node_id": pull.node_id,
                 "database_id": pull.id,
                 "created_at": it.at,
                 "closed_at": pull.closed_at,

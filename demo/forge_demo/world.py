@@ -1,6 +1,6 @@
 """The world: a log of events by seed, that grows day by day, and what is known of it at a moment.
 
-Everything is a function of (seed, start, tickets_per_day) and of what was injected; nothing that happened is ever rewritten.
+Everything is a function of (seed, start, tickets_per_day) and of what was injected; what happened is never rewritten.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from forge_demo.events import (
 )
 from forge_demo.organisation import Team
 from forge_demo.pen import Pen
-from forge_demo.state import State
+from forge_demo.state import NEVER, State
 from forge_demo.story import Brief, tell
 from forge_demo.traces import chat_trace
 
@@ -49,7 +49,7 @@ class World:
     tickets_per_day: float = DEFAULT_TICKETS_PER_DAY
     log: list[Event] = field(default_factory=list)
     state: State = field(default_factory=State)
-    generated_until: datetime = datetime.min.replace(tzinfo=UTC)
+    generated_until: datetime = NEVER
     _tickets: int = 0
     _injections: int = 0
     _numbers: dict[str, int] = field(default_factory=dict)
@@ -96,7 +96,10 @@ class World:
         return self._applied - before
 
     def inject(self, count: int, span: timedelta) -> list[str]:
-        """New tickets whose whole stories, pressed together, happen within `span` from now on; their keys, incidents included."""
+        """New tickets whose whole stories, pressed together, happen within `span` from now on.
+
+        Returns their keys, those of incidents included.
+        """
         keys: list[str] = []
         for n in range(count):
             self._injections += 1

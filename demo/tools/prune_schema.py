@@ -3,8 +3,8 @@
     npm install @octokit/graphql-schema
     python demo/tools/prune_schema.py node_modules/@octokit/graphql-schema/schema.graphql
 
-writes demo/forge_demo/schema/github.graphql. Descriptions and deprecations go; types, fields and arguments stay as they are. A
-contract test proves that the result is a part of the real schema.
+writes demo/forge_demo/schema/github.graphql. Descriptions and deprecations go; types, fields and arguments stay as they
+are. A contract test proves that the result is a part of the real schema.
 """
 
 from __future__ import annotations
@@ -34,80 +34,81 @@ from graphql import (
 )
 
 OUT = Path(__file__).parent.parent / "forge_demo" / "schema" / "github.graphql"
-_CONNECTION = "edges nodes pageInfo totalCount"
-_EDGE = "cursor node"
-_EVENT = "id actor createdAt"
-
+# Types and their fields.
+_TYPES = """
+Query: id node nodes organization rateLimit repository viewer
+Node: id
+Actor: avatarUrl login resourcePath url
+RepositoryOwner: avatarUrl id login resourcePath url
+GitObject: abbreviatedOid commitUrl id oid
+RateLimit: cost limit nodeCount remaining resetAt used
+PageInfo: endCursor hasNextPage hasPreviousPage startCursor
+Organization: avatarUrl databaseId id login name repositories repository resourcePath url
+User: avatarUrl databaseId email id login name resourcePath url
+Bot: avatarUrl databaseId id login resourcePath url
+Repository: createdAt databaseId defaultBranchRef deployments description id isArchived isDisabled isEmpty
+  isFork isPrivate name nameWithOwner owner pullRequest pullRequests pushedAt resourcePath updatedAt url
+  visibility
+Ref: id name prefix target
+PullRequest: additions assignees author authorAssociation baseRefName baseRepository body bodyText changedFiles
+  closed closedAt closingIssuesReferences comments commits createdAt databaseId deletions fullDatabaseId
+  headRefName headRefOid headRepository id isCrossRepository isDraft labels locked mergeCommit mergeable merged
+  mergedAt mergedBy number permalink publishedAt resourcePath reviewDecision reviewRequests reviewThreads
+  reviews state statusCheckRollup timelineItems title totalCommentsCount updatedAt url
+PullRequestReview: author authorAssociation body comments commit createdAt databaseId fullDatabaseId id
+  publishedAt pullRequest state submittedAt updatedAt url
+PullRequestReviewComment: id
+PullRequestReviewThread: id isResolved
+IssueComment: id author body createdAt updatedAt
+ReviewRequest: asCodeOwner databaseId id requestedReviewer
+PullRequestCommit: commit id url
+Commit: abbreviatedOid additions author authoredDate authors changedFilesIfAvailable checkSuites commitUrl
+  committedDate committer deletions id message messageBody messageHeadline oid statusCheckRollup url
+GitActor: avatarUrl date email name user
+Label: color description id name url
+Issue: id number state title url
+StatusCheckRollup: contexts id state
+StatusContext: context createdAt id state
+CheckSuite: app branch checkRuns conclusion createdAt databaseId id status updatedAt url workflowRun
+CheckRun: checkSuite completedAt conclusion databaseId detailsUrl id name startedAt status url
+App: databaseId id name slug
+WorkflowRun: createdAt databaseId event id runNumber updatedAt url workflow
+Workflow: databaseId id name
+Deployment: commit commitOid createdAt creator databaseId description environment id latestEnvironment
+  latestStatus originalEnvironment ref repository state statuses task updatedAt
+DeploymentStatus: createdAt creator deployment description environment environmentUrl id logUrl state updatedAt
+ReadyForReviewEvent: id actor createdAt pullRequest
+ConvertToDraftEvent: id actor createdAt pullRequest
+HeadRefForcePushedEvent: id actor createdAt afterCommit beforeCommit
+MergedEvent: id actor createdAt commit mergeRefName
+ClosedEvent: id actor createdAt
+ReopenedEvent: id actor createdAt
+LabeledEvent: id actor createdAt label
+ReviewRequestedEvent: id actor createdAt requestedReviewer
+PullRequestTimelineItemsConnection: edges nodes pageInfo totalCount filteredCount pageCount updatedAt
+PullRequestTimelineItemsEdge: cursor node
+"""
+# Types of which there are connections.
+_PAGED = """
+CheckRun CheckSuite Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit
+PullRequestReview PullRequestReviewComment PullRequestReviewThread Repository ReviewRequest
+StatusCheckRollupContext User
+"""
+# Inputs, enums, unions and scalars: whole, as far as their own types are kept.
+_WHOLE = """
+IssueOrder IssueOrderField OrderDirection RepositoryOrder RepositoryOrderField DeploymentOrder
+DeploymentOrderField PullRequestState PullRequestReviewState PullRequestReviewDecision
+PullRequestTimelineItemsItemType MergeableState CommentAuthorAssociation StatusState CheckStatusState
+CheckConclusionState DeploymentState DeploymentStatusState RepositoryVisibility RepositoryPrivacy
+RepositoryAffiliation IssueState RequestedReviewer StatusCheckRollupContext PullRequestTimelineItems ID String
+Int Float Boolean DateTime URI GitObjectID BigInt Date GitTimestamp LabelOrder LabelOrderField CheckSuiteFilter
+CheckRunFilter CheckRunType CheckAnnotationLevel
+"""
 KEEP: dict[str, str] = {
-    "Query": "id node nodes organization rateLimit repository viewer",
-    "Node": "id",
-    "Actor": "avatarUrl login resourcePath url",
-    "RepositoryOwner": "avatarUrl id login resourcePath url",
-    "GitObject": "abbreviatedOid commitUrl id oid",
-    "RateLimit": "cost limit nodeCount remaining resetAt used",
-    "PageInfo": "endCursor hasNextPage hasPreviousPage startCursor",
-    "Organization": "avatarUrl databaseId id login name repositories repository resourcePath url",
-    "User": "avatarUrl databaseId email id login name resourcePath url",
-    "Bot": "avatarUrl databaseId id login resourcePath url",
-    "Repository": "createdAt databaseId defaultBranchRef deployments description id isArchived isDisabled isEmpty isFork isPrivate name "
-    "nameWithOwner owner pullRequest pullRequests pushedAt resourcePath updatedAt url visibility",
-    "Ref": "id name prefix target",
-    "PullRequest": "additions assignees author authorAssociation baseRefName baseRepository body bodyText changedFiles closed closedAt "
-    "closingIssuesReferences comments commits createdAt databaseId deletions fullDatabaseId headRefName headRefOid headRepository id "
-    "isCrossRepository isDraft labels locked mergeCommit mergeable merged mergedAt mergedBy number permalink publishedAt resourcePath "
-    "reviewDecision reviewRequests reviewThreads reviews state statusCheckRollup timelineItems title totalCommentsCount updatedAt url",
-    "PullRequestReview": "author authorAssociation body comments commit createdAt databaseId fullDatabaseId id publishedAt "
-    "pullRequest state submittedAt updatedAt url",
-    "PullRequestReviewComment": "id",
-    "PullRequestReviewThread": "id isResolved",
-    "IssueComment": "id author body createdAt updatedAt",
-    "ReviewRequest": "asCodeOwner databaseId id requestedReviewer",
-    "PullRequestCommit": "commit id url",
-    "Commit": "abbreviatedOid additions author authoredDate authors changedFilesIfAvailable checkSuites commitUrl committedDate committer "
-    "deletions id message messageBody messageHeadline oid statusCheckRollup url",
-    "GitActor": "avatarUrl date email name user",
-    "Label": "color description id name url",
-    "Issue": "id number state title url",
-    "StatusCheckRollup": "contexts id state",
-    "StatusContext": "context createdAt id state",
-    "CheckSuite": "app branch checkRuns conclusion createdAt databaseId id status updatedAt url workflowRun",
-    "CheckRun": "checkSuite completedAt conclusion databaseId detailsUrl id name startedAt status url",
-    "App": "databaseId id name slug",
-    "WorkflowRun": "createdAt databaseId event id runNumber updatedAt url workflow",
-    "Workflow": "databaseId id name",
-    "Deployment": "commit commitOid createdAt creator databaseId description environment id latestEnvironment latestStatus "
-    "originalEnvironment ref repository state statuses task updatedAt",
-    "DeploymentStatus": "createdAt creator deployment description environment environmentUrl id logUrl state updatedAt",
-    "ReadyForReviewEvent": f"{_EVENT} pullRequest",
-    "ConvertToDraftEvent": f"{_EVENT} pullRequest",
-    "HeadRefForcePushedEvent": f"{_EVENT} afterCommit beforeCommit",
-    "MergedEvent": f"{_EVENT} commit mergeRefName",
-    "ClosedEvent": _EVENT,
-    "ReopenedEvent": _EVENT,
-    "LabeledEvent": f"{_EVENT} label",
-    "ReviewRequestedEvent": f"{_EVENT} requestedReviewer",
-    "PullRequestTimelineItemsConnection": f"{_CONNECTION} filteredCount pageCount updatedAt",
-    "PullRequestTimelineItemsEdge": _EDGE,
-    **{
-        name: (_EDGE if name.endswith("Edge") else _CONNECTION)
-        for base in (
-            "CheckRun CheckSuite Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit "
-            "PullRequestReview PullRequestReviewComment PullRequestReviewThread Repository ReviewRequest StatusCheckRollupContext User"
-        ).split()
-        for name in (f"{base}Connection", f"{base}Edge")
-    },
-    # Inputs, enums, unions and scalars: whole, as far as their own types are kept.
-    **dict.fromkeys(
-        (
-            "IssueOrder IssueOrderField OrderDirection RepositoryOrder RepositoryOrderField DeploymentOrder DeploymentOrderField "
-            "PullRequestState PullRequestReviewState PullRequestReviewDecision PullRequestTimelineItemsItemType MergeableState "
-            "CommentAuthorAssociation StatusState CheckStatusState CheckConclusionState DeploymentState DeploymentStatusState "
-            "RepositoryVisibility RepositoryPrivacy RepositoryAffiliation IssueState RequestedReviewer StatusCheckRollupContext "
-            "PullRequestTimelineItems ID String Int Float Boolean DateTime URI GitObjectID BigInt Date GitTimestamp LabelOrder "
-            "LabelOrderField CheckSuiteFilter CheckRunFilter CheckRunType CheckAnnotationLevel"
-        ).split(),
-        "*",
-    ),
+    **dict(line.split(": ") for line in _TYPES.strip().replace("\n  ", " ").split("\n")),
+    **{f"{name}Connection": "edges nodes pageInfo totalCount" for name in _PAGED.split()},
+    **{f"{name}Edge": "cursor node" for name in _PAGED.split()},
+    **dict.fromkeys(_WHOLE.split(), "*"),
 }
 _BUILT_IN = {"ID", "String", "Int", "Float", "Boolean"}
 

@@ -1,4 +1,4 @@
-"""GitHub: REST and GraphQL, at github.com's paths (`/repos`, `/graphql`) and at Enterprise's (`/api/v3/repos`, `/api/graphql`)."""
+"""GitHub: REST and GraphQL, at github.com's paths (`/repos`, `/graphql`) and at Enterprise's (`/api/v3/...`)."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class _Call:
         number = max(whole_number(self.query.get("page"), 1) or 1, 1)
         last = max(1, -(-len(rows) // size))
         made: Any = [make(row) for row in rows[(number - 1) * size : number * size]]
-        links = {}
+        links: dict[str, int] = {}
         if number > 1:
             links |= {"prev": number - 1, "first": 1}
         if number < last:
@@ -263,11 +263,14 @@ class _GitHub:
     def deployment_statuses(self, call: _Call) -> Response:
         """Newest first."""
         repository = call.repository
-        for deployment in call.state.deployments.values():
-            if deployment.id == call.path["id"] and deployment.created.repository == repository:
-                rows = list(reversed(deployment.statuses))
-                return call.page(rows, lambda row: shape.deployment_status(*row, deployment, call.base))
-        raise _FoundNothingError
+        wanted = (
+            d for d in call.state.deployments.values() if d.id == call.path["id"] and d.created.repository == repository
+        )
+        found = next(wanted, None)
+        if found is None:
+            raise _FoundNothingError
+        rows = list(reversed(found.statuses))
+        return call.page(rows, lambda row: shape.deployment_status(row[0], row[1], found, call.base))
 
 
 def _in_range(at: Any, text: str) -> bool:

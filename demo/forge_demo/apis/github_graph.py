@@ -1,4 +1,4 @@
-"""GitHub's GraphQL objects over the world's state: one class a type, one attribute or method a field (snake_case here)."""
+"""GitHub's GraphQL objects over the world's state: a class a type, an attribute or method a field (snake_case)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from forge_demo import organisation as org
 from forge_demo import state as st
 from forge_demo.apis.common import iso_seconds
 from forge_demo.organisation import Person
+from forge_demo.state import node_id
 
 WEB = "https://github.example"
 
@@ -32,11 +33,6 @@ class PaginationError(Exception):
     type = "INVALID_CURSOR_ARGUMENTS"
 
 
-def node_id(prefix: str, of: str | int) -> str:
-    """An opaque global id."""
-    return f"{prefix}_{base64.urlsafe_b64encode(str(of).encode()).decode().rstrip('=')}"
-
-
 def number_of(text: str) -> int:
     """A stable database id for what the world gives none."""
     return 1_000_000_000 + crc32(text.encode())
@@ -49,7 +45,7 @@ def number_of(text: str) -> int:
 class Edge:
     """One node and where it stands."""
 
-    cursor: str
+    cursor: str | None
     node: Any
 
 
@@ -604,12 +600,13 @@ class Deployment:
     @property
     def latest_status(self) -> DeploymentStatus | None:
         """The newest."""
-        return DeploymentStatus(*self._deployment.statuses[-1], self) if self._deployment.statuses else None
+        statuses = self._deployment.statuses
+        return DeploymentStatus(statuses[-1][0], statuses[-1][1], self) if statuses else None
 
     def statuses(self, info: Any, **given: Any) -> Connection:
         """Newest first."""
         rows = list(reversed(self._deployment.statuses))
-        return Connection(rows, lambda row: DeploymentStatus(*row, self), **_paging(given))
+        return Connection(rows, lambda row: DeploymentStatus(row[0], row[1], self), **_paging(given))
 
 
 class DeploymentStatus:

@@ -29,8 +29,8 @@ from graphql.language import DocumentNode
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Budget, Json, iso_seconds
-from forge_demo.apis.github_graph import Account, Graph, node_id
-from forge_demo.state import State
+from forge_demo.apis.github_graph import Account, Graph
+from forge_demo.state import State, node_id
 
 MAX_PAGE, MAX_NODES = 100, 500_000
 SCHEMA_FILE = Path(__file__).parent.parent / "schema" / "github.graphql"
@@ -148,7 +148,7 @@ def _price(document: DocumentNode, variables: Json) -> tuple[int, int]:
     counter = _Counter(fragments, {**defaults, **variables})
     counter.walk(operation.selection_set, 1)
     if counter.nodes > MAX_NODES:
-        text = f"This query requests up to {counter.nodes:,} possible nodes which exceeds the maximum limit of {MAX_NODES:,}."
+        text = f"This query requests up to {counter.nodes:,} possible nodes which exceeds the maximum of {MAX_NODES:,}."
         raise _RefusedError("MAX_NODE_LIMIT_EXCEEDED", text)
     return max(1, round(counter.requests / 100)), counter.nodes
 

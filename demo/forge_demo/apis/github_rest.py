@@ -5,9 +5,9 @@ from __future__ import annotations
 from forge_demo import events as ev
 from forge_demo import organisation as org
 from forge_demo.apis.common import Json, iso_seconds
-from forge_demo.apis.github_graph import WEB, node_id, number_of
+from forge_demo.apis.github_graph import WEB, number_of
 from forge_demo.organisation import Person
-from forge_demo.state import Deployment, PullRequest, Review, State, WorkflowRun
+from forge_demo.state import Deployment, PullRequest, Review, State, WorkflowRun, node_id
 
 CREATED_AT = "2022-03-01T09:00:00Z"
 _USER_LINKS = {
@@ -21,16 +21,17 @@ _USER_LINKS = {
     "events_url": "events{/privacy}",
     "received_events_url": "received_events",
 }
-_REPOSITORY_LINKS = (
-    "archive:{archive_format}{/ref} assignees:assignees{/user} blobs:git/blobs{/sha} branches:branches{/branch} "
-    "collaborators:collaborators{/collaborator} comments:comments{/number} commits:commits{/sha} compare:compare/{base}...{head} "
-    "contents:contents/{+path} contributors:contributors deployments:deployments downloads:downloads events:events forks:forks "
-    "git_commits:git/commits{/sha} git_refs:git/refs{/sha} git_tags:git/tags{/sha} hooks:hooks "
-    "issue_comment:issues/comments{/number} issue_events:issues/events{/number} issues:issues{/number} keys:keys{/key_id} "
-    "labels:labels{/name} languages:languages merges:merges milestones:milestones{/number} "
-    "notifications:notifications{?since,all,participating} pulls:pulls{/number} releases:releases{/id} stargazers:stargazers "
-    "statuses:statuses/{sha} subscribers:subscribers subscription:subscription tags:tags teams:teams trees:git/trees{/sha}"
-).split()
+_REPOSITORY_LINKS = """
+    archive:{archive_format}{/ref} assignees:assignees{/user} blobs:git/blobs{/sha} branches:branches{/branch}
+    collaborators:collaborators{/collaborator} comments:comments{/number} commits:commits{/sha}
+    compare:compare/{base}...{head} contents:contents/{+path} contributors:contributors deployments:deployments
+    downloads:downloads events:events forks:forks git_commits:git/commits{/sha} git_refs:git/refs{/sha}
+    git_tags:git/tags{/sha} hooks:hooks issue_comment:issues/comments{/number} issue_events:issues/events{/number}
+    issues:issues{/number} keys:keys{/key_id} labels:labels{/name} languages:languages merges:merges
+    milestones:milestones{/number} notifications:notifications{?since,all,participating} pulls:pulls{/number}
+    releases:releases{/id} stargazers:stargazers statuses:statuses/{sha} subscribers:subscribers
+    subscription:subscription tags:tags teams:teams trees:git/trees{/sha}
+"""
 
 
 def rest_login(person: Person) -> str:
@@ -73,7 +74,10 @@ def repository(name: str, state: State, base: str) -> Json:
     pulls = state.pulls_of(name)
     pushed = iso_seconds(max((c.committed_at for pull in pulls for c in pull.commits), default=None)) or CREATED_AT
     open_pulls = sum(pull.state == "OPEN" for pull in pulls)
-    links = {f"{key}_url": f"{address}/{tail}" for key, _, tail in (link.partition(":") for link in _REPOSITORY_LINKS)}
+    links = {
+        f"{key}_url": f"{address}/{tail}"
+        for key, _, tail in (link.partition(":") for link in _REPOSITORY_LINKS.split())
+    }
     return {
         "id": number,
         "node_id": node_id("R", number),

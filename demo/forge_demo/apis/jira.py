@@ -23,8 +23,8 @@ from forge_demo.state import Comment, History, Issue, State
 PAGE_WITH_FIELDS, PAGE_OF_KEYS, EMBEDDED_HISTORIES = 100, 5000, 40
 BULK_ISSUES, BULK_FIELDS, BULK_PAGE = 1000, 10, 1000
 _REMOVED = (
-    "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. A full migration guideline is "
-    "available at https://developer.atlassian.com/changelog/#CHANGE-2046"
+    "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. A full migration guideline "
+    "is available at https://developer.atlassian.com/changelog/#CHANGE-2046"
 )
 _UNBOUNDED = "Unbounded JQL queries are not allowed here. Please add a search restriction to your query."
 _CATEGORIES = {

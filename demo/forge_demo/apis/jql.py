@@ -51,7 +51,8 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
         match = _TOKEN.match(text, at)
         if match is None:
             raise JqlError(
-                f"Error in the JQL Query: The character '{text[at]}' is a reserved JQL character. (line 1, character {at + 1})"
+                f"Error in the JQL Query: The character '{text[at]}' is a reserved JQL character. "
+                f"(line 1, character {at + 1})"
             )
         quoted = match.group(1)
         found.append(
@@ -224,8 +225,8 @@ class _Parser:
                     continue
         if found is None:
             raise JqlError(
-                f"Date value '{text}' for field '{name}' is invalid. Valid formats include: 'yyyy/MM/dd HH:mm', 'yyyy-MM-dd HH:mm', "
-                "'yyyy/MM/dd', 'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'."
+                f"Date value '{text}' for field '{name}' is invalid. Valid formats include: 'yyyy/MM/dd HH:mm', "
+                "'yyyy-MM-dd HH:mm', 'yyyy/MM/dd', 'yyyy-MM-dd', or a period format e.g. '-5d', '4w 2d'."
             )
         return found.replace(second=0, microsecond=0)
 
@@ -239,7 +240,7 @@ class _Parser:
         else:
             parts.append(lambda issue: (-_millis(issue.created.at),))
         # The id makes the order total, as the server's own tie-break does.
-        return lambda issue: tuple(n for part in parts for n in part(issue)) + (int(issue.created.id),)
+        return lambda issue: (*(n for part in parts for n in part(issue)), int(issue.created.id))
 
     def _order_part(self) -> Callable[[Issue], SortKey]:
         name = self._take("a field name").lower()

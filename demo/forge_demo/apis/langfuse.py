@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import json
+from bisect import bisect_right
 from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
@@ -102,16 +103,15 @@ class _Langfuse:
         limit = _limit(query.get("limit"), 1000)
         groups = _groups(query.get("fields"))
         expanded = set(filter(None, query.get("expandMetadata", "").split(",")))
-        rows = sorted(_observations(request, state), key=_v2_key, reverse=True)
+        rows = _observations(request, state)
         position, page = _read_cursor(query.get("cursor"))
         if position is not None:
-            rows = [row for row in rows if _v2_key(row) < position]
+            rows = rows[bisect_right(rows, _Descending(position), key=lambda row: _Descending(row[0])) :]
         taken = rows[: _page_length(limit, page) if self.live.settings.short_pages else limit]
         meta = {}
         if len(taken) < len(rows):
-            last = _v2_key(taken[-1]) if taken else position
-            meta["cursor"] = _cursor(last, page + 1)
-        return answer({"data": [_observation_v2(row, groups, expanded) for row in taken], "meta": meta})
+            meta["cursor"] = _cursor(taken[-1][0] if taken else position, page + 1)
+        return answer({"data": [_observation_v2(row, groups, expanded) for _, row in taken], "meta": meta})
 
     def scores_v3(self, request: Request, state: State) -> Response:
         """Newest first."""
@@ -165,8 +165,7 @@ class _Langfuse:
 
     def observations(self, request: Request, state: State) -> Response:
         """By page, newest start time first."""
-        rows = sorted(_observations(request, state), key=_v2_key, reverse=True)
-        return self._page(request, rows, _observation)
+        return self._page(request, _observations(request, state), lambda row: _observation(row[1]))
 
     def sessions(self, request: Request, state: State) -> Response:
         """By page, newest first."""
@@ -235,6 +234,8 @@ def _time(text: str | None, name: str) -> datetime | None:
 
 def _between(rows: list[Any], key: Callable[[Any], datetime], low: str | None, high: str | None) -> list[Any]:
     begin, end = _time(low, "from"), _time(high, "to")
+    if begin is None and end is None:
+        return rows
     return [row for row in rows if (begin is None or key(row) >= begin) and (end is None or key(row) < end)]
 
 
@@ -252,21 +253,23 @@ def _wanted_trace(request: Request, trace: Trace) -> bool:
     )
 
 
-def _observations(request: Request, state: State) -> list[ObservationState]:
+def _newest_first(state: State) -> list[tuple[Position, ObservationState]]:
+    rows = [(_v2_key(row), row) for trace in state.traces.values() for row in trace.observations]
+    return sorted(rows, key=lambda row: row[0], reverse=True)
+
+
+def _observations(request: Request, state: State) -> list[tuple[Position, ObservationState]]:
+    """What the query selects, newest start time first."""
     query = request.query_params
     environments = query.getlist("environment")
-    traces = state.traces.values()
-    if "traceId" in query:
-        traces = [t for t in traces if t.ingested.id == query["traceId"]]  # type: ignore[assignment]
-    rows = [
-        row
-        for trace in traces
-        if (not environments or trace.ingested.environment in environments)
-        and query.get("userId", trace.ingested.user) == trace.ingested.user
-        and query.get("sessionId", trace.ingested.session) == trace.ingested.session
-        for row in trace.observations
-    ]
+    rows = state.once("observations, newest first", _newest_first)
+    rows = _between(rows, lambda r: r[1].observation.started_at, query.get("fromStartTime"), query.get("toStartTime"))
+    if environments:
+        rows = [row for row in rows if row[1].trace.ingested.environment in environments]
     wanted: dict[str, Callable[[ObservationState], str | None]] = {
+        "traceId": lambda r: r.trace.ingested.id,
+        "userId": lambda r: r.trace.ingested.user,
+        "sessionId": lambda r: r.trace.ingested.session,
         "name": lambda r: r.observation.name,
         "type": lambda r: r.observation.type,
         "level": lambda r: r.observation.level,
@@ -276,8 +279,8 @@ def _observations(request: Request, state: State) -> list[ObservationState]:
     }
     for name, of in wanted.items():
         if name in query:
-            rows = [row for row in rows if of(row) == query[name]]
-    return _between(rows, lambda r: r.observation.started_at, query.get("fromStartTime"), query.get("toStartTime"))
+            rows = [row for row in rows if of(row[1]) == query[name]]
+    return rows
 
 
 def _scores(request: Request, state: State) -> list[ScoreAdded]:
@@ -302,6 +305,16 @@ Position = tuple[str, str, str]
 
 def _v2_key(row: ObservationState) -> Position:
     return iso_millis(row.observation.started_at) or "", row.trace.ingested.id, row.observation.id
+
+
+class _Descending:
+    """Orders positions from the newest to the oldest."""
+
+    def __init__(self, position: Position) -> None:
+        self.position = position
+
+    def __lt__(self, other: _Descending) -> bool:
+        return self.position > other.position
 
 
 def _cursor(position: Position | None, page: int) -> str:

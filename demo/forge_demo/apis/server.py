@@ -39,7 +39,7 @@ def application(live: Live) -> Starlette:
 
 
 class _Handles:
-    """What the real systems do not have: the hands of a test or a demo on the world. No authentication: keep it local."""
+    """What the real systems do not have: the hands of a test or a demo on the world. No authentication."""
 
     def __init__(self, live: Live) -> None:
         self.live = live
@@ -64,8 +64,10 @@ class _Handles:
         return answer({**truth.summary(state), "events": state.version - before})
 
     async def tickets(self, request: Request) -> Response:
-        """{"count": 3, "minutes": 5}: new tickets whose whole stories happen within the next minutes; a clock that stands is
-        moved over them, one that runs gets there by itself."""
+        """{"count": 3, "minutes": 5}: new tickets whose whole stories happen within the next minutes.
+
+        A clock that stands is moved over them; one that runs gets there by itself.
+        """
         given = await _body(request)
         count, minutes = int(given.get("count", 1)), float(given.get("minutes", 5))
         if not 1 <= count <= 1000 or not 0.1 <= minutes <= 1440:
@@ -91,7 +93,7 @@ class _Handles:
         return answer(truth.plain(truth.TABLES[table](self.live.world.state)))
 
     async def faults(self, request: Request) -> Response:
-        """POST {"path": regex, "times", "status", "headers", "body", "delay_seconds", "truncate_bytes"}; DELETE: none any more."""
+        """POST {"path": regex, "times", "status", "headers", "body", "delay_seconds", "truncate_bytes"}; DELETE."""
         if request.method == "POST":
             try:
                 self.live.faults.append(Fault(**await _body(request)))

@@ -81,7 +81,7 @@ def _type_differences(name: str, ours: GraphQLNamedType, real: Any) -> Any:
 def test_every_field_resolves(client: TestClient, live: Live) -> None:
     pull = next(p for p in live.world.state.pull_requests.values() if p.reviews and p.merged and p.requests)
     known = {
-        "Query.repository": '(owner: "acme-robotics", name: "%s")' % pull.repository,
+        "Query.repository": f'(owner: "acme-robotics", name: "{pull.repository}")',
         "Query.organization": '(login: "acme-robotics")',
         "Query.node": f'(id: "{node_id("PR", pull.id)}")',
         "Query.nodes": f'(ids: ["{node_id("PR", pull.id)}"])',
@@ -95,7 +95,9 @@ def test_every_field_resolves(client: TestClient, live: Live) -> None:
         answer = ask(client, "{" + _field(root, name, known, asked) + "}")
         assert "errors" not in answer, (name, answer["errors"][:3])
         assert answer["data"][name] is not None
-    objects = [t for t in schema().type_map.values() if isinstance(t, GraphQLObjectType) and not t.name.startswith("__")]
+    objects = [
+        t for t in schema().type_map.values() if isinstance(t, GraphQLObjectType) and not t.name.startswith("__")
+    ]
     assert {f"{t.name}.{f}" for t in objects for f in t.fields} - asked == set()
 
 
@@ -107,7 +109,9 @@ def _field(parent: Any, name: str, known: dict[str, str], asked: set[str]) -> st
     type_ = get_named_type(field.type)
     # An alias keeps fields of one name and different types apart in fragments.
     alias = f"{parent.name.lower()}_{name}: " if parent.name != "Query" else ""
-    return f"{alias}{name}{arguments} " + ("" if is_leaf_type(type_) else f"{{ __typename {_fields(type_, known, asked)} }}")
+    return f"{alias}{name}{arguments} " + (
+        "" if is_leaf_type(type_) else f"{{ __typename {_fields(type_, known, asked)} }}"
+    )
 
 
 def _fields(type_: Any, known: dict[str, str], asked: set[str]) -> str:
@@ -124,7 +128,8 @@ def test_refusals_are_githubs_own_and_come_with_status_200(client: TestClient) -
     assert error["type"] == "EXCESSIVE_PAGINATION"
     assert "exceeds the `first` limit of 100" in error["message"]
     assert ask(client, pulls % "")["errors"][0]["type"] == "MISSING_PAGINATION_BOUNDARIES"
-    deep = "(first: 100) { nodes { reviews(first: 100) { nodes { pullRequest { commits(first: 100) { nodes { id } } } } } } }"
+    commits = "pullRequest { commits(first: 100) { nodes { id } } }"
+    deep = "(first: 100) { nodes { reviews(first: 100) { nodes { " + commits + " } } } }"
     answer = ask(client, '{ repository(owner: "acme-robotics", name: "pay-core") { pullRequests' + deep + " } }")
     assert answer["errors"][0]["type"] == "MAX_NODE_LIMIT_EXCEEDED"
     missing = ask(client, '{ repository(owner: "acme-robotics", name: "nothing") { id } }')
@@ -138,7 +143,8 @@ def test_refusals_are_githubs_own_and_come_with_status_200(client: TestClient) -
 def test_the_cost_is_githubs_rule(client: TestClient) -> None:
     query = """{ rateLimit { cost nodeCount limit remaining }
       repository(owner: "acme-robotics", name: "pay-core") {
-        pullRequests(first: 50) { nodes { reviews(first: 10) { nodes { id } } commits(first: 10) { nodes { id } } } } } }"""
+        pullRequests(first: 50) { nodes {
+          reviews(first: 10) { nodes { id } } commits(first: 10) { nodes { id } } } } } }"""
     shown = ask(client, query, path="/github/api/graphql")["data"]["rateLimit"]
     assert shown["cost"] == 1  # 101 requests of connections / 100
     assert shown["nodeCount"] == 50 + 50 * 10 * 2

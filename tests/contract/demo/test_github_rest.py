@@ -60,7 +60,9 @@ def test_answers_are_valid(client: TestClient, live: Live, description: Any, pat
     assert answer.status_code == 200
     body = answer.json()
     assert body
-    problems = [f"{'/'.join(map(str, e.path))}: {e.message[:200]}" for e in validator(description, path).iter_errors(body)]
+    problems = [
+        f"{'/'.join(map(str, e.path))}: {e.message[:200]}" for e in validator(description, path).iter_errors(body)
+    ]
     assert problems == []
 
 
