@@ -142,6 +142,8 @@ class Reconciler:
         happenings = list(outcome_happenings(outcomes, stack, world.now))
         if spec.monitoring.service_monitor and not inputs.service_monitors:
             happenings.append(_no_service_monitors(stack))
+        if storage_unchanged(inputs):
+            happenings.append(_storage_unchanged(stack))
         if not spec.suspend:
             if isinstance(decision, RunTransform):
                 happenings += await self._start_transform(inputs, decision, finished)
@@ -316,6 +318,25 @@ def refused_fact(refusals: Sequence[Refusal], component: str = "") -> Fact | Non
 def _no_service_monitors(stack: ObservabilityStack) -> Happening:
     told = "monitoring.serviceMonitor is true, but the cluster has no ServiceMonitor; install the Prometheus operator"
     return Happening("ServiceMonitorUnavailable", "Apply", told, str(stack.metadata.generation), "Warning")
+
+
+def storage_unchanged(inputs: Inputs) -> bool:
+    """Whether the stack asks for another volume than the one that the live StatefulSet makes."""
+    managed = inputs.stack.spec.store.managed
+    if managed is None or inputs.claim_templates is None:
+        return False
+    wanted = builders.store.claim_templates(replace(inputs, claim_templates=None), managed)[0]["spec"]
+    live = inputs.claim_templates[0]["spec"]
+    same_class = wanted.get("storageClassName") in (None, live.get("storageClassName"))
+    return bool(wanted["resources"] != live["resources"]) or not same_class
+
+
+def _storage_unchanged(stack: ObservabilityStack) -> Happening:
+    told = (
+        "store.managed.storage differs from the volume claim that exists, which stays as it is; grow the "
+        "PersistentVolumeClaim by hand where its StorageClass can, or copy the data into a new stack"
+    )
+    return Happening("StorageUnchanged", "Apply", told, str(stack.metadata.generation), "Warning")
 
 
 def build_inputs(

@@ -52,7 +52,8 @@ def _policy(inputs: Inputs, name: str, selected: dict[str, Any], ingress: list[d
         CHILDREN["NetworkPolicy"],
         f"{inputs.name}-{name}",
         "network",
-        spec={"podSelector": selected, "policyTypes": ["Ingress"], "ingress": ingress},
+        # No empty list: the API server drops it, and applying what it drops counts as a change each time.
+        spec={"podSelector": selected, "policyTypes": ["Ingress"], **({"ingress": ingress} if ingress else {})},
     )
 
 
