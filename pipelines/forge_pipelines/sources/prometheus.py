@@ -22,10 +22,14 @@ from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Page, Scope
 from forge_pipelines.tables import JSON, MOMENT, NUMBER, TEXT, Table, iso, json_text, moment, required
-from forge_pipelines.windows import floor, spans
+from forge_pipelines.windows import floor
 
 POINTS = 11_000
 """Steps a call at most: the server refuses (end - start) / step beyond it."""
+FIRST_STEPS = 1_000
+"""Steps of a load's first call, which tells how many series there are."""
+SAMPLES_A_CALL = 500_000
+"""What a call may bring: parsed, that is some 100 MB."""
 LATE = timedelta(days=31)
 """How far back a load looks for samples that came late."""
 
@@ -80,12 +84,35 @@ def pages(spec: PrometheusSource, api: Api, scope: Scope) -> Iterator[Page]:
     read: dict[str, datetime] = {}
     for query in spec.queries:
         key = identity(query, spec)
-        for start, end in windows(spec, scope, moment(state.get(key))):
-            page = read_span(api, scope, query, start, end, step)
-            seen = max(filter(None, (moment(state.get(key)), page.newest, end - LATE)))
-            state[key], read[key] = iso(seen), end
+        start, end = bounds(spec, scope, moment(state.get(key)))
+        steps = FIRST_STEPS
+        while start <= end:
+            stop = min(start + (steps - 1) * step, end)
+            try:
+                page = read_span(api, scope, query, start, stop, step)
+            except LoadError as error:
+                if steps == 1 or not is_too_heavy(error):
+                    raise
+                steps = max(steps // 4, 1)
+                continue
+            seen = max(filter(None, (moment(state.get(key)), page.newest, stop - LATE)))
+            state[key], read[key] = iso(seen), stop
             covered = min(read.values()) if len(read) == len(spec.queries) else None
             yield Page(page.rows, {"queries": dict(state)}, covered, page.newest)
+            steps = next_steps(page.rows["series"].num_rows if page.rows else 0)
+            start = stop + step
+
+
+def next_steps(series: int) -> int:
+    """How many steps to ask for next, after so many series: as many samples a call as memory bears."""
+    return min(max(SAMPLES_A_CALL // max(series, 1), 1), POINTS)
+
+
+def is_too_heavy(error: LoadError) -> bool:
+    """Whether the server could bear a shorter span: it ran out of time or refuses to hold so many samples."""
+    return error.reason == "Unreachable" or any(
+        word in error.message for word in ("too many samples", "timed out", "timeout", "exceeded maximum resolution")
+    )
 
 
 def identity(query: PrometheusQuery, spec: PrometheusSource) -> str:
@@ -94,26 +121,17 @@ def identity(query: PrometheusQuery, spec: PrometheusSource) -> str:
     return f"{query.name}:{hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
-def windows(spec: PrometheusSource, scope: Scope, known: datetime | None) -> list[tuple[datetime, datetime]]:
-    """The spans to read for a query, oldest first; both ends of a span are evaluated steps."""
+def bounds(spec: PrometheusSource, scope: Scope, known: datetime | None) -> tuple[datetime, datetime]:
+    """The first and the last step to read for a query; nothing when the first is after the last."""
     step = timedelta(seconds=seconds(spec.step))
     if scope.window:
         start, end = floor(scope.window[0], step), floor(scope.window[1], step)
-        if start < scope.window[0]:
-            start += step
-        if end == scope.window[1]:
-            end -= step
-    else:
-        end = floor(scope.now - timedelta(seconds=seconds(spec.lag)), step)
-        if known is not None:
-            start = floor(known - timedelta(seconds=seconds(spec.overlap)), step)
-            start = max(start, floor(spec.since, step)) if spec.since else start
-        else:
-            start = floor(spec.since or end - timedelta(seconds=seconds(spec.backfill)), step)
-    if start > end:
-        return []
-    # A span's last step is not the next one's first: both ends count.
-    return [(a, b - step) for a, b in spans(start, end + step, step * POINTS)]
+        return (start if start == scope.window[0] else start + step, end - step if end == scope.window[1] else end)
+    end = floor(scope.now - timedelta(seconds=seconds(spec.lag)), step)
+    if known is None:
+        return floor(spec.since or end - timedelta(seconds=seconds(spec.backfill)), step), end
+    start = floor(known - timedelta(seconds=seconds(spec.overlap)), step)
+    return max(start, floor(spec.since, step)) if spec.since else start, end
 
 
 def read_span(api: Api, scope: Scope, query: PrometheusQuery, start: datetime, end: datetime, step: timedelta) -> Page:

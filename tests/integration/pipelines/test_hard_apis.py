@@ -355,9 +355,14 @@ def test_langfuse_remembers_what_the_server_has_until_it_is_gone(scripted: Any) 
 
 
 def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted: Any) -> None:
+    heavy = [1]
+
     def script(call: Any) -> Any:
         start, end, step = (int(call.body[name]) for name in ("start", "end", "step"))
         assert (end - start) / step < 11_000
+        if (end - start) / step > 5_000 and heavy:
+            heavy.pop()
+            return reply(status=422, body={"status": "error", "error": "query would load too many samples into memory"})
         values = [[t, "1"] for t in range(start, end + 1, step)]
         result = [{"metric": {"__name__": "up"}, "values": values}]
         return reply(body={"status": "success", "data": {"resultType": "matrix", "result": result}, "warnings": ["w"]})
@@ -367,7 +372,7 @@ def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted:
     warnings: list[str] = []
     found = list(prometheus.pages(spec, api(spec.url), Scope({}, NOW, warn=warnings.append)))
     times = [r["sampled_at"] for r in rows(found, "samples")]
-    assert len(times) == len(set(times)) == 20 * 1440 + 1 and len(scripted.calls) == 3
+    assert len(times) == len(set(times)) == 20 * 1440 + 1 and len(scripted.calls) == 6
     assert "w" in warnings[0]
     scripted.replies(reply(status=400, body={"status": "error", "errorType": "bad_data", "error": "parse error"}))
     with pytest.raises(LoadError, match=r"prometheus.queries 'forge'.*parse error") as error:

@@ -1,12 +1,21 @@
 """Prometheus: aligned windows within the server's limit, and rows from a matrix."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 
 import pytest
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Scope
-from forge_pipelines.sources.prometheus import POINTS, connect, fingerprint, identity, matrix, to_rows, windows
+from forge_pipelines.sources.prometheus import (
+    POINTS,
+    SAMPLES_A_CALL,
+    bounds,
+    connect,
+    fingerprint,
+    identity,
+    matrix,
+    next_steps,
+    to_rows,
+)
 from forge_stack.model import PrometheusSource
 from hypothesis import given
 from hypothesis import strategies as st
@@ -27,31 +36,34 @@ def scope(**values: object) -> Scope:
     back=st.integers(0, 90 * 24),
     known=st.none() | st.integers(0, 60 * 24).map(lambda m: NOW - timedelta(minutes=m)),
 )
-def test_windows_tile_on_aligned_steps_within_the_limit(step: int, back: int, known: datetime | None) -> None:
+def test_both_ends_are_steps_and_the_last_is_a_lag_before_now(step: int, back: int, known: datetime | None) -> None:
     spec = source(step=f"{step}s", backfill=f"{back}h", overlap="15m", lag="1m")
-    found = windows(spec, scope(), known)
-    for start, end in found:
-        assert int(start.timestamp()) % step == 0 == int(end.timestamp()) % step
-        assert (end - start).total_seconds() / step < POINTS
-    assert all(right[0] - left[1] == timedelta(seconds=step) for left, right in pairwise(found))
-    if found:
-        assert NOW - timedelta(minutes=1) - timedelta(seconds=step) < found[-1][1] <= NOW - timedelta(minutes=1)
+    start, end = bounds(spec, scope(), known)
+    assert int(start.timestamp()) % step == 0 == int(end.timestamp()) % step
+    assert start <= end
+    assert NOW - timedelta(minutes=1) - timedelta(seconds=step) < end <= NOW - timedelta(minutes=1)
 
 
 def test_a_backfill_reads_exactly_its_window() -> None:
     day = datetime(2026, 1, 1, tzinfo=UTC)
-    found = windows(source(step="60s"), scope(window=(day, day + timedelta(days=1))), None)
-    assert found == [(day, day + timedelta(hours=23, minutes=59))]
+    found = bounds(source(step="60s"), scope(window=(day, day + timedelta(days=1))), None)
+    assert found == (day, day + timedelta(hours=23, minutes=59))
     late = day + timedelta(seconds=30)
-    assert windows(source(step="60s"), scope(window=(late, late + timedelta(minutes=1))), None) == [
-        (day + timedelta(minutes=1), day + timedelta(minutes=1))
-    ]
+    minute = day + timedelta(minutes=1)
+    assert bounds(source(step="60s"), scope(window=(late, late + timedelta(minutes=1))), None) == (minute, minute)
 
 
 def test_the_overlap_never_crosses_since() -> None:
     since = NOW - timedelta(minutes=10)
-    found = windows(source(since=since, overlap="1h"), scope(), NOW - timedelta(minutes=5))
-    assert found[0][0] == datetime(2026, 3, 1, 11, 50, tzinfo=UTC)
+    start, _ = bounds(source(since=since, overlap="1h"), scope(), NOW - timedelta(minutes=5))
+    assert start == datetime(2026, 3, 1, 11, 50, tzinfo=UTC)
+
+
+@given(st.integers(0, 10**7))
+def test_a_call_brings_as_many_samples_as_memory_bears(series: int) -> None:
+    steps = next_steps(series)
+    assert 1 <= steps <= POINTS
+    assert steps == 1 or steps * series <= SAMPLES_A_CALL
 
 
 def test_another_expression_is_another_cursor() -> None:
