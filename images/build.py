@@ -82,6 +82,7 @@ def build(engine: Docker | Buildah, name: str, tag: str) -> None:
         and image
     ):
         return
+    engine.prepare()
     with step(f"building {reference(name, tag)}"):
         engine.build(context, name, reference(name, tag))
     record.write_text(json.dumps({"inputs": inputs, "image": engine.identity(reference(name, tag))}))
@@ -113,6 +114,9 @@ class Docker:
         except MachineError:
             return ""
 
+    def prepare(self) -> None:
+        """Nothing: `docker build` fetches what it needs."""
+
     def build(self, context: Path, name: str, image: str) -> None:
         run("docker", "build", "--quiet", "--tag", image, "--file", context / "images" / name / "Dockerfile", context)
 
@@ -132,19 +136,15 @@ class Buildah:
         self.uv_cache = cache() / "images" / "uv"
         self.uv_cache.mkdir(parents=True, exist_ok=True)
         self.store = cache() / "images" / "buildah"
-        self.buildah = (
-            "buildah",
-            "--storage-driver=overlay",
-            f"--root={self.store}/root",
-            f"--runroot={self.store}/run",
-        )
+        self.alone = ("unshare", "--mount", "--propagation", "private")  # what it mounts goes when it ends
+        storage = ("--storage-driver=overlay", f"--root={self.store}/root", f"--runroot={self.store}/run")
+        self.buildah = (*self.alone, "buildah", *storage)
 
     def identity(self, image: str) -> str:
         entry = layout_index(self.layout).get(image)
         return str(entry["digest"]) if entry else ""
 
     def build(self, context: Path, name: str, image: str) -> None:
-        self.ensure_base()
         lent = [f"--volume={path}:{path}:ro" for path in MACHINE_SETTINGS if Path(path).exists()]
         run(
             *self.buildah, "build", "--isolation=chroot", "--layers", "--pull=false", f"--build-arg=BASE={BASE}", *lent,
@@ -153,17 +153,24 @@ class Buildah:
         )  # fmt: skip
         # Not `buildah push`: that compresses every layer again at every build, 20 s for what takes 1 s.
         source = f"containers-storage:[overlay@{self.store}/root+{self.store}/run]localhost/{image}"
-        run("skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers", source, f"oci:{self.layout}:{image}")
+        run(
+            *self.alone,
+            "skopeo",
+            "copy",
+            "--quiet",
+            "--dest-oci-accept-uncompressed-layers",
+            source,
+            f"oci:{self.layout}:{image}",
+        )
 
-    def ensure_base(self) -> None:
+    def prepare(self) -> None:
         """What python:3.11-slim-bookworm is to a machine with a registry: Debian and its Python."""
         if run(*self.buildah, "images", "--quiet", "--filter", f"reference={BASE}"):
             return
         root = cache() / "images" / "base"
         shutil.rmtree(root, ignore_errors=True)
         with step(f"making the base image {BASE} of Debian packages"):
-            # its mounts are its own, so that nothing can be left mounted below a folder that is removed later
-            run("unshare", "--mount", "--propagation", "private", "debootstrap", "--variant=minbase",
+            run(*self.alone, "debootstrap", "--variant=minbase",
                 "--include=python3,python3-venv,ca-certificates", BASE_RELEASE, root)  # fmt: skip
             for unneeded in (
                 "var/cache/apt",
@@ -180,7 +187,8 @@ class Buildah:
 
     def load(self, images: list[str]) -> None:
         """Puts into the node what it lacks: only images whose digest it does not have, only layers it does not have."""
-        if cluster.given() or not own.is_up():
+        cluster.must_be_ours()
+        if not own.is_up():
             raise MachineError("no test cluster runs here: `python3 tests/cluster/cluster.py up` starts one")
         there = own.images()
         index = layout_index(self.layout)

@@ -125,10 +125,14 @@ def load_image(arguments: argparse.Namespace) -> None:
         load(archive)
 
 
-def load(archive: Path) -> None:
-    """Puts the images of a docker or OCI archive into the cluster's node."""
+def must_be_ours() -> None:
     if path := given():
         raise MachineError(f"KUBECONFIG names a cluster that is not ours ({path}): push the images to its registry.")
+
+
+def load(archive: Path) -> None:
+    """Puts the images of a docker or OCI archive into the cluster's node."""
+    must_be_ours()
     if not archive.exists():
         raise MachineError(f"no archive {archive}; `python3 images/build.py` makes images and, with --load, loads them")
     (kind if is_kind() else own).load_image(archive)
