@@ -14,10 +14,10 @@ GOLD_TABLES = ("tickets", "ticket_costs", "platform_hourly", "coverage")
 def project_dir() -> Path:
     """The folder with dbt_project.yml: inside an installed package, or beside the package in a checkout."""
     package = Path(__file__).parent
-    for folder in (package / "project", package.parent):
+    for folder in (package / "dbt_project", package.parent):
         if (folder / "dbt_project.yml").is_file():
             return folder
-    raise FileNotFoundError(f"dbt_project.yml is neither in {package / 'project'} nor in {package.parent}")
+    raise FileNotFoundError(f"dbt_project.yml is neither in {package / 'dbt_project'} nor in {package.parent}")
 
 
 def relations(project: Path) -> frozenset[tuple[str, str]]:

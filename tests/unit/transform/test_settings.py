@@ -82,4 +82,4 @@ def test_the_wheel_carries_the_project() -> None:
     import tomllib
 
     built = tomllib.loads((project_dir() / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"]
-    assert built["force-include"] == {part: f"forge_transform/project/{part}" for part in PARTS}
+    assert built["force-include"] == {part: f"forge_transform/dbt_project/{part}" for part in PARTS}
