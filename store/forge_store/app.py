@@ -35,7 +35,7 @@ SMALL_BODY = 64 << 10
 class Limits:
     """How many statements run at once, and how many may be here at all (the others wait, in order)."""
 
-    running: int = 8
+    running: int = 16
     concurrent: int = 100
 
 

@@ -94,7 +94,7 @@ class Connection:
     ) -> tuple[bytes, Summary]:
         """Runs a statement; its result as bytes in the format."""
         try:
-            result = self._raw.query(sql, form, params=dict(params or {}))
+            result = self._raw.query(_bytes(sql), form, params=dict(params or {}))
         except RuntimeError as error:
             raise StoreError.of_engine(error) from None
         return result.bytes(), Summary(
@@ -104,7 +104,7 @@ class Connection:
     def insert(self, head: str, form: str, chunks: Iterable[bytes]) -> Summary:
         """Feeds an INSERT with data; nothing is written unless all the chunks came."""
         try:
-            inserter = self._raw.send_insert(head, form)
+            inserter = self._raw.send_insert(_bytes(head), form)
         except RuntimeError as error:
             raise StoreError.of_engine(error) from None
         try:
@@ -124,7 +124,7 @@ class Connection:
 
     def classify(self, sql: str) -> tuple[str, int]:
         """The engine's own reading: READ_ONLY, MUTATING, CONTROL, ... or UNKNOWN, and how many statements."""
-        found = self._raw.classify_query(sql)
+        found = self._raw.classify_query(_bytes(sql))
         return found["query_class"].name, found["statement_count"]
 
     def use(self, database: str) -> None:
@@ -215,6 +215,11 @@ class Engine:
         """Closes the engine and gives the folder up. No connection may be in use."""
         self._first.close()
         os.close(self._lock)
+
+
+def _bytes(sql: str) -> bytes:
+    """A statement as it came: what was not UTF-8 in it is kept."""
+    return sql.encode("utf-8", "surrogateescape")
 
 
 def _checked(name: str) -> str:

@@ -65,6 +65,7 @@ def serve(arguments: argparse.Namespace) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,  # who may come is decided by the address of the peer, as on a server
         timeout_keep_alive=30,
         timeout_graceful_shutdown=GRACE,
         h11_max_incomplete_event_size=1 << 20,  # ClickHouse's longest URL

@@ -94,6 +94,13 @@ def test_parameters_of_statements(ask: Any, table: str) -> None:
     assert ask("select {missing:String}").code == 456
 
 
+def test_bytes_that_are_not_text_stay_as_they_are(ask: Any, table: str) -> None:
+    assert ask(b"select '\xff\xfe' format RawBLOB").content == b"\xff\xfe"
+    assert ask(f"insert into {table} values (1, '".encode() + b"\xff\x00\xfe')").status == 200
+    assert ask(f"select b from {table} format RawBLOB").content == b"\xff\x00\xfe"
+    assert ask("select '\u043f\u0440'").text == "\u043f\u0440\n"
+
+
 @pytest.mark.parametrize(
     ("sql", "code", "status"),
     [
