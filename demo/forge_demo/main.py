@@ -34,7 +34,7 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--port", type=int, default=0, help="of the three APIs (0: any free one)")
     serve.add_argument("--prometheus-port", type=int, default=0, help="of Prometheus (0: any free one)")
     serve.add_argument("--no-prometheus", action="store_true", help="serve the other three only")
-    serve.add_argument("--metrics-days", type=int, default=14, help="how many days Prometheus holds")
+    serve.add_argument("--metrics-days", type=int, default=8, help="how many days Prometheus holds")
     serve.add_argument("--scrape-config", type=Path, help="YAML list of further scrape_configs for Prometheus")
     serve.add_argument("--speed", type=float, default=0.0, help="world seconds a second; 0: the world stands still")
     serve.add_argument("--langfuse", choices=("v4", "v3"), default="v4", help="v3: no v2 and v3 endpoints (404)")
@@ -108,7 +108,7 @@ def _serve(given: argparse.Namespace) -> int:
 
 def _truth(given: argparse.Namespace) -> int:
     world = _world(given)
-    found = truth.TABLES[given.table](world.state) if given.table else truth.tickets(world.past)
+    found = truth.TABLES[given.table](world.state) if given.table else truth.everything(world.past)
     print(json.dumps(truth.plain(found), ensure_ascii=False))
     return 0
 

@@ -9,7 +9,8 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from itertools import product
+from itertools import pairwise, product
+from math import ceil
 
 from forge_demo import events as ev
 from forge_demo import organisation as org
@@ -48,11 +49,23 @@ class Series:
         index = bisect_right(self.times, at)
         return self.totals[index - 1] if index else 0.0
 
+    def runs(self, begin: float, end: float) -> Iterator[tuple[range, float]]:
+        """The steps of (begin, end] (Unix seconds), in runs of one value: it changes seldom."""
+        first, stop = (int(begin) // STEP + 1) * STEP, int(end) + 1
+        changes = self.times[bisect_right(self.times, first) : bisect_right(self.times, end)]
+        starts = {first, *(ceil(at / STEP) * STEP for at in changes)}
+        if self.counter:
+            restart = int(restart_before(end))
+            starts |= set(range(restart, first, -int(_WEEK.total_seconds())))
+        borders = [*sorted(at for at in starts if at < stop), stop]
+        for here, there in pairwise(borders):
+            yield range(here, there, STEP), self.value(here)
+
     def samples(self, begin: float, end: float) -> Iterator[tuple[int, float]]:
         """(Unix seconds, value) at each step of (begin, end]."""
-        first = (int(begin) // STEP + 1) * STEP
-        for at in range(first, int(end) + 1, STEP):
-            yield at, self.value(at)
+        for steps, value in self.runs(begin, end):
+            for at in steps:
+                yield at, value
 
 
 def restart_before(at: float) -> float:
@@ -138,5 +151,7 @@ def open_metrics(past: Iterable[ev.Event], begin: float, end: float) -> Iterator
     for one in series(past):
         labels = ",".join(f'{key}="{value}"' for key, value in one.labels.items())
         prefix = f"{one.name}{{{labels}}} "
-        yield "".join(f"{prefix}{value:.12g} {at}\n" for at, value in one.samples(begin, end))
+        for steps, value in one.runs(begin, end):
+            head = f"{prefix}{value:.12g} "
+            yield "".join([f"{head}{at}\n" for at in steps])
     yield "# EOF\n"

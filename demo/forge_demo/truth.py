@@ -7,7 +7,7 @@ Python values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
@@ -26,23 +26,23 @@ Row = dict[str, Any]
 class Ticket:
     """What is true of one ticket. Durations in seconds, cost in US dollars.
 
-    started_at: first change to the status In Progress. left_todo_at: first change of status at all. resolved_at: None
+    Names are those of gold.tickets. started_at: first came into a status of category indeterminate. resolved_at: None
     while it is open (again). Pull requests are those whose title begins with the ticket's key; reviews and requested
     changes are theirs. Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost
     are of their generations.
     """
 
-    key: str
-    project: str
+    ticket_key: str
+    project_key: str
     issue_type: str
     summary: str
     status: str
+    status_category: str
     created_at: datetime
     started_at: datetime | None = None
-    left_todo_at: datetime | None = None
     resolved_at: datetime | None = None
     resolution: str | None = None
-    assignee: str | None = None
+    assignee_name: str | None = None
     pull_requests: int = 0
     merged_pull_requests: int = 0
     first_commit_at: datetime | None = None
@@ -77,7 +77,13 @@ def tickets(past: Iterable[ev.Event]) -> dict[str, Ticket]:
     for event in past:
         if isinstance(event, ev.IssueCreated) and event.ticket is not None:
             found[event.ticket] = Ticket(
-                event.ticket, event.project, event.issue_type, event.summary, org.TODO.name, event.at
+                event.ticket,
+                event.project,
+                event.issue_type,
+                event.summary,
+                org.TODO.name,
+                org.TODO.category,
+                event.at,
             )
         elif event.ticket is not None:
             _count(found[event.ticket], event)
@@ -108,14 +114,14 @@ def _count(ticket: Ticket, event: ev.Event) -> None:
 
 def _change(ticket: Ticket, at: datetime, change: ev.Change) -> None:
     if change.field_id == "status":
-        ticket.status = change.to_string or ""
-        ticket.left_todo_at = ticket.left_todo_at or at
-        if ticket.status == org.IN_PROGRESS.name:
+        status = org.STATUSES[change.to_value or ""]
+        ticket.status, ticket.status_category = status.name, status.category
+        if status.category == "indeterminate":
             ticket.started_at = ticket.started_at or at
     elif change.field_id == "resolution":
         ticket.resolution, ticket.resolved_at = change.to_string, at if change.to_string else None
     elif change.field_id == "assignee":
-        ticket.assignee = change.to_string
+        ticket.assignee_name = change.to_string
 
 
 def _commits(ticket: Ticket, commits: tuple[ev.Commit, ...]) -> None:
@@ -140,6 +146,12 @@ def _trace(ticket: Ticket, trace: ev.TraceIngested) -> None:
 def unattributed_cost(past: Iterable[ev.Event]) -> Decimal:
     """US dollars of traces that were run for no ticket."""
     return sum((trace_cost(e) for e in past if isinstance(e, ev.TraceIngested) and e.ticket is None), Decimal(0))
+
+
+def everything(past: Sequence[ev.Event]) -> Row:
+    """The tickets in order of key, and what belongs to none."""
+    found = tickets(past)
+    return {"tickets": [found[key] for key in sorted(found)], "unattributed_cost_usd": unattributed_cost(past)}
 
 
 # Bronze

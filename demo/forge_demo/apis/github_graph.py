@@ -2,158 +2,18 @@
 
 from __future__ import annotations
 
-import base64
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from datetime import datetime
-from functools import cached_property
 from typing import Any
-from zlib import crc32
 
 from forge_demo import events as ev
 from forge_demo import organisation as org
 from forge_demo import state as st
 from forge_demo.apis.common import iso_seconds
+from forge_demo.apis.github_objects import WEB, Account, Connection, NotFoundError, empty, number_of, paging
+from forge_demo.apis.github_runs import CheckSuite, Deployment, Ref, StatusCheckRollup
 from forge_demo.organisation import Person
 from forge_demo.state import node_id
-
-WEB = "https://github.example"
-
-
-class NotFoundError(Exception):
-    """A name that resolves to nothing; `type` goes beside the message."""
-
-    type = "NOT_FOUND"
-
-
-class PaginationError(Exception):
-    """Bad first, last, after or before."""
-
-    type = "INVALID_CURSOR_ARGUMENTS"
-
-
-def number_of(text: str) -> int:
-    """A stable database id for what the world gives none."""
-    return 1_000_000_000 + crc32(text.encode())
-
-
-# Connections
-
-
-@dataclass(frozen=True)
-class Edge:
-    """One node and where it stands."""
-
-    cursor: str | None
-    node: Any
-
-
-class Connection:
-    """A page of `items`; a cursor is the sort key of its item, so that it holds while items move."""
-
-    def __init__(
-        self,
-        items: Sequence[Any],
-        shape: Callable[[Any], Any],
-        key: Callable[[Any], tuple[Any, ...]] | None = None,
-        *,
-        first: int | None = None,
-        last: int | None = None,
-        after: str | None = None,
-        before: str | None = None,
-    ) -> None:
-        keyed = [(list(key(item)) if key else [index], item) for index, item in enumerate(items)]
-        self.total_count = len(keyed)
-        self._all, self._shape = keyed, shape
-        if after:
-            mark = _read_cursor(after)
-            keyed = [row for row in keyed if row[0] > mark]
-        if before:
-            mark = _read_cursor(before)
-            keyed = [row for row in keyed if row[0] < mark]
-        if first is not None:
-            keyed = keyed[:first]
-        elif last is not None:
-            keyed = keyed[len(keyed) - min(last, len(keyed)) :]
-        self._page = keyed
-
-    @cached_property
-    def nodes(self) -> list[Any]:
-        """The items."""
-        return [self._shape(item) for _, item in self._page]
-
-    @property
-    def edges(self) -> list[Edge]:
-        """The items with their cursors."""
-        return [Edge(_cursor(key), node) for (key, _), node in zip(self._page, self.nodes, strict=True)]
-
-    @property
-    def page_info(self) -> dict[str, Any]:
-        """Where the page stands."""
-        begin, end = (self._page[0][0], self._page[-1][0]) if self._page else (None, None)
-        return {
-            "start_cursor": _cursor(begin),
-            "end_cursor": _cursor(end),
-            "has_next_page": end is not None and self._all[-1][0] > end,
-            "has_previous_page": begin is not None and self._all[0][0] < begin,
-        }
-
-    # PullRequestTimelineItemsConnection says a little more
-    @property
-    def filtered_count(self) -> int:
-        """Items after the filter."""
-        return self.total_count
-
-    @property
-    def page_count(self) -> int:
-        """Items in the page."""
-        return len(self._page)
-
-    @property
-    def updated_at(self) -> str:
-        """When the newest of them happened."""
-        return max((getattr(node, "created_at", "") for node in self.nodes), default="") or "2008-01-01T00:00:00Z"
-
-
-def _cursor(key: list[Any] | None) -> str | None:
-    return None if key is None else base64.b64encode(b"cursor:" + json.dumps(key).encode()).decode()
-
-
-def _read_cursor(text: str) -> list[Any]:
-    try:
-        return list(json.loads(base64.b64decode(text, validate=True).removeprefix(b"cursor:")))
-    except (ValueError, TypeError) as error:
-        raise PaginationError(f"`{text}` does not appear to be a valid cursor.") from error
-
-
-def empty(**paging: Any) -> Connection:
-    """Of what this world has none."""
-    paging = {k: v for k, v in paging.items() if k in ("first", "last", "after", "before")}
-    return Connection((), lambda item: item, **paging)
-
-
-def _paging(arguments: dict[str, Any]) -> dict[str, Any]:
-    return {k: arguments.get(k) for k in ("first", "last", "after", "before")}
-
-
-# Accounts
-
-
-class Account:
-    """A User or a Bot."""
-
-    def __init__(self, person: Person) -> None:
-        self.typename = "Bot" if person.is_agent else "User"
-        self.login, self.name, self.email = person.login, person.name, "" if person.is_agent else person.email
-        self.database_id = person.database_id
-        self.id = node_id("BOT" if person.is_agent else "U", person.database_id)
-        self.resource_path = f"/apps/{person.login}" if person.is_agent else f"/{person.login}"
-        self.url = WEB + self.resource_path
-
-    def avatar_url(self, info: Any, **_: Any) -> str:
-        """A picture that is not there."""
-        return f"{WEB}/avatars/{self.login}"
 
 
 class Organization:
@@ -178,7 +38,7 @@ class Organization:
             names.sort(key=lambda name: (self.graph.repository(name).pushed_at or "", name))
         if order["direction"] == "DESC":
             names.reverse()
-        return Connection(names, self.graph.repository, **_paging(given))
+        return Connection(names, self.graph.repository, **paging(given))
 
     def repository(self, info: Any, name: str, **_: Any) -> Repository:
         """One of them."""
@@ -250,7 +110,7 @@ class Repository:
             return sign * int(at.timestamp()), sign * pull.number
 
         rows.sort(key=key)
-        return Connection(rows, lambda pull: PullRequest(pull, self), key, **_paging(given))
+        return Connection(rows, lambda pull: PullRequest(pull, self), key, **paging(given))
 
     def deployments(self, info: Any, **given: Any) -> Connection:
         """Oldest first unless ordered."""
@@ -259,25 +119,10 @@ class Repository:
         rows = [d for d in rows if not wanted or d.created.environment in wanted]
         sign = -1 if (given.get("order_by") or {}).get("direction") == "DESC" else 1
         rows.sort(key=lambda d: sign * d.id)
-        return Connection(rows, lambda d: Deployment(d, self), lambda d: (sign * d.id,), **_paging(given))
+        return Connection(rows, lambda d: Deployment(d, self), lambda d: (sign * d.id,), **paging(given))
 
 
-class Ref:
-    """A branch."""
-
-    typename, prefix = "Ref", "refs/heads/"
-
-    def __init__(self, name: str, oid: str, repository: Repository) -> None:
-        self.name, self.id = name, node_id("REF", f"{repository.name}/{name}")
-        self._oid, self._repository = oid, repository
-
-    @property
-    def target(self) -> Commit:
-        """Its head."""
-        return self._repository.graph.commit(self._oid, self._repository)
-
-
-# Commits and checks
+# Commits
 
 
 class Commit:
@@ -302,7 +147,7 @@ class Commit:
         lines = (line for line in self.message.splitlines() if line.lower().startswith("co-authored-by:"))
         named = [p for line in lines for p in org.PEOPLE if f"<{p.email}>" in line]
         people = [org.BY_LOGIN[self.commit.author], *named]
-        return Connection(people, lambda p: GitActor(p, self.commit.authored_at), **_paging(given))
+        return Connection(people, lambda p: GitActor(p, self.commit.authored_at), **paging(given))
 
     @property
     def runs(self) -> list[st.WorkflowRun]:
@@ -316,7 +161,7 @@ class Commit:
 
     def check_suites(self, info: Any, **given: Any) -> Connection:
         """One suite a workflow run."""
-        return Connection(self.runs, lambda run: CheckSuite(run, self), **_paging(given))
+        return Connection(self.runs, lambda run: CheckSuite(run, self), **paging(given))
 
 
 class GitActor:
@@ -331,77 +176,6 @@ class GitActor:
     def avatar_url(self, info: Any, **_: Any) -> str:
         """A picture that is not there."""
         return f"{WEB}/avatars/{self.email}"
-
-
-class StatusCheckRollup:
-    """All checks of a commit in one word."""
-
-    typename = "StatusCheckRollup"
-
-    def __init__(self, commit: Commit) -> None:
-        self._commit, self.id = commit, node_id("SCR", commit.oid)
-        ends = {run.conclusion for run in commit.runs}
-        self.state = "FAILURE" if "failure" in ends else "PENDING" if None in ends else "SUCCESS"
-
-    def contexts(self, info: Any, **given: Any) -> Connection:
-        """The check runs."""
-        return Connection(self._commit.runs, lambda run: CheckRun(run, self._commit), **_paging(given))
-
-
-class _App:
-    typename, database_id, id, name, slug = "App", 15_368, node_id("A", 15_368), "GitHub Actions", "github-actions"
-
-
-class CheckSuite:
-    """One workflow run's checks."""
-
-    typename, app = "CheckSuite", _App()
-
-    def __init__(self, run: st.WorkflowRun, commit: Commit) -> None:
-        self._run, self._commit = run, commit
-        self.database_id = run.id + 1_000_000_000
-        self.id, self.url = node_id("CS", self.database_id), f"{commit.url}/checks?check_suite_id={self.database_id}"
-        self.status = "IN_PROGRESS" if run.conclusion is None else "COMPLETED"
-        self.conclusion = run.conclusion and run.conclusion.upper()
-        self.created_at, self.updated_at = iso_seconds(run.created_at), iso_seconds(run.updated_at)
-        self.branch = Ref(run.started.branch, run.started.sha, commit.repository)
-        self.workflow_run = _WorkflowRun(run, commit.repository)
-
-    def check_runs(self, info: Any, **given: Any) -> Connection:
-        """One check a workflow."""
-        return Connection([self._run], lambda run: CheckRun(run, self._commit), **_paging(given))
-
-
-class CheckRun:
-    """One check."""
-
-    typename = "CheckRun"
-
-    def __init__(self, run: st.WorkflowRun, commit: Commit) -> None:
-        self._run, self._commit = run, commit
-        self.database_id = run.id * 3 + run.started.attempt
-        self.id, self.name = node_id("CR", self.database_id), run.started.name
-        self.status = "IN_PROGRESS" if run.conclusion is None else "COMPLETED"
-        self.conclusion = run.conclusion and run.conclusion.upper()
-        self.started_at = iso_seconds(run.started.at)
-        self.completed_at = iso_seconds(run.updated_at) if run.conclusion else None
-        self.url = self.details_url = f"{commit.repository.url}/actions/runs/{run.id}/job/{self.database_id}"
-
-    @property
-    def check_suite(self) -> CheckSuite:
-        """Its suite."""
-        return CheckSuite(self._run, self._commit)
-
-
-class _WorkflowRun:
-    typename = "WorkflowRun"
-
-    def __init__(self, run: st.WorkflowRun, repository: Repository) -> None:
-        self.database_id, self.id, self.run_number = run.id, node_id("WFR", run.id), run.number
-        self.created_at, self.updated_at = iso_seconds(run.created_at), iso_seconds(run.updated_at)
-        self.event, self.url = "pull_request" if run.started.ref else "push", f"{repository.url}/actions/runs/{run.id}"
-        number = number_of(run.started.name)
-        self.workflow = {"database_id": number, "id": node_id("W", number), "name": run.started.name}
 
 
 # Pull requests
@@ -450,28 +224,28 @@ class PullRequest:
 
     def commits(self, info: Any, **given: Any) -> Connection:
         """Oldest first."""
-        return Connection(self.pull.commits, lambda c: PullRequestCommit(c, self), **_paging(given))
+        return Connection(self.pull.commits, lambda c: PullRequestCommit(c, self), **paging(given))
 
     def labels(self, info: Any, **given: Any) -> Connection:
         """In the order they were put on."""
-        return Connection(self.pull.labels, lambda name: Label(name, self.repository), **_paging(given))
+        return Connection(self.pull.labels, lambda name: Label(name, self.repository), **paging(given))
 
     def reviews(self, info: Any, **given: Any) -> Connection:
         """Oldest first."""
         states, author = given.get("states"), given.get("author")
         rows = [r for r in self.pull.reviews if (not states or r.state in states) and author in (None, r.author.login)]
-        return Connection(rows, lambda r: Review(r, self), **_paging(given))
+        return Connection(rows, lambda r: Review(r, self), **paging(given))
 
     def review_requests(self, info: Any, **given: Any) -> Connection:
         """Who still owes a review."""
-        return Connection(self.pull.requested_reviewers, lambda p: ReviewRequest(p, self), **_paging(given))
+        return Connection(self.pull.requested_reviewers, lambda p: ReviewRequest(p, self), **paging(given))
 
     def timeline_items(self, info: Any, **given: Any) -> Connection:
         """Oldest first; by type and since."""
         items = sorted(self._timeline(), key=lambda item: str(item.created_at))
         types, since = given.get("item_types"), given.get("since")
         items = [i for i in items if not types or _ITEM_TYPES[i.typename] in types]
-        return Connection([i for i in items if not since or str(i.created_at) >= since], lambda i: i, **_paging(given))
+        return Connection([i for i in items if not since or str(i.created_at) >= since], lambda i: i, **paging(given))
 
     def _timeline(self) -> Iterable[Any]:
         pull = self.pull
@@ -572,52 +346,6 @@ _ITEM_TYPES = {
     "MergedEvent": "MERGED_EVENT",
     "ClosedEvent": "CLOSED_EVENT",
 }
-
-
-# Deployments
-
-
-class Deployment:
-    """A deployment."""
-
-    typename, description, task, ref = "Deployment", None, "deploy", None
-
-    def __init__(self, deployment: st.Deployment, repository: Repository) -> None:
-        self._deployment, self.repository = deployment, repository
-        it = deployment.created
-        self.database_id, self.id, self.commit_oid = deployment.id, node_id("DE", deployment.id), it.sha
-        self.environment = self.latest_environment = self.original_environment = it.environment
-        self.created_at, self.updated_at = iso_seconds(it.at), iso_seconds(deployment.updated_at)
-        self.creator = Account(org.BY_LOGIN[it.actor])
-        last = deployment.statuses[-1][1].state if deployment.statuses else "pending"
-        self.state = {"success": "ACTIVE"}.get(last, last.upper())
-
-    @property
-    def commit(self) -> Commit:
-        """What was deployed."""
-        return self.repository.graph.commit(self.commit_oid, self.repository)
-
-    @property
-    def latest_status(self) -> DeploymentStatus | None:
-        """The newest."""
-        statuses = self._deployment.statuses
-        return DeploymentStatus(statuses[-1][0], statuses[-1][1], self) if statuses else None
-
-    def statuses(self, info: Any, **given: Any) -> Connection:
-        """Newest first."""
-        rows = list(reversed(self._deployment.statuses))
-        return Connection(rows, lambda row: DeploymentStatus(row[0], row[1], self), **_paging(given))
-
-
-class DeploymentStatus:
-    """A state of a deployment."""
-
-    typename, description, environment_url, log_url = "DeploymentStatus", None, None, None
-
-    def __init__(self, number: int, event: ev.DeploymentStatusCreated, deployment: Deployment) -> None:
-        self.id, self.state, self.deployment = node_id("DES", number), event.state.upper(), deployment
-        self.created_at = self.updated_at = iso_seconds(event.at)
-        self.creator, self.environment = Account(org.BY_LOGIN[event.actor]), deployment.environment
 
 
 class Graph:

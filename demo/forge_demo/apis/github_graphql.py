@@ -29,7 +29,8 @@ from graphql.language import DocumentNode
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Budget, Json, iso_seconds
-from forge_demo.apis.github_graph import Account, Graph
+from forge_demo.apis.github_graph import Graph
+from forge_demo.apis.github_objects import Account
 from forge_demo.state import State, node_id
 
 MAX_PAGE, MAX_NODES = 100, 500_000

@@ -5,7 +5,7 @@ from __future__ import annotations
 from forge_demo import events as ev
 from forge_demo import organisation as org
 from forge_demo.apis.common import Json, iso_seconds
-from forge_demo.apis.github_graph import WEB, number_of
+from forge_demo.apis.github_objects import WEB, number_of
 from forge_demo.organisation import Person
 from forge_demo.state import Deployment, PullRequest, Review, State, WorkflowRun, node_id
 

@@ -10,7 +10,6 @@ import json
 from bisect import bisect_right
 from collections.abc import Callable
 from datetime import datetime
-from decimal import Decimal
 from functools import wraps
 from typing import Any
 
@@ -19,13 +18,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from forge_demo import organisation as org
+from forge_demo.apis import langfuse_shapes as shape
 from forge_demo.apis.common import Handler, Json, Live, answer, basic_auth, iso_millis, moment, whole_number
 from forge_demo.events import ScoreAdded
 from forge_demo.state import ObservationState, State, Trace
-from forge_demo.traces import cost_parts
-
-METADATA_CUT = 200
-_GROUPS = ("core", "basic", "time", "io", "metadata", "model", "usage", "prompt", "metrics", "trace_context")
 
 
 def routes(live: Live) -> list[Route]:
@@ -111,7 +107,7 @@ class _Langfuse:
         meta = {}
         if len(taken) < len(rows):
             meta["cursor"] = _cursor(taken[-1][0] if taken else position, page + 1)
-        return answer({"data": [_observation_v2(row, groups, expanded) for _, row in taken], "meta": meta})
+        return answer({"data": [shape.observation_v2(row, groups, expanded) for _, row in taken], "meta": meta})
 
     def scores_v3(self, request: Request, state: State) -> Response:
         """Newest first."""
@@ -128,7 +124,7 @@ class _Langfuse:
         if len(rows) > limit:
             last = rows[limit - 1]
             meta["cursor"] = _cursor((iso_millis(last.at) or "", last.trace, last.id), page + 1)
-        return answer({"data": [_score_v3(row, groups) for row in rows[:limit]], "meta": meta})
+        return answer({"data": [shape.score_v3(row, groups) for row in rows[:limit]], "meta": meta})
 
     # Legacy pages
 
@@ -150,7 +146,7 @@ class _Langfuse:
         rows.sort(key=keys[column], reverse=direction == "desc")
         fields = set(filter(None, query.get("fields", "core,io,scores,observations,metrics").split(",")))
         scores = _scores_by_trace(state) if "scores" in fields else {}
-        return self._page(request, rows, lambda trace: _trace(trace, fields, scores))
+        return self._page(request, rows, lambda trace: shape.trace(trace, fields, scores))
 
     def trace(self, request: Request, state: State) -> Response:
         """One trace with its observations and scores in full."""
@@ -158,14 +154,14 @@ class _Langfuse:
         if found is None:
             text = f"Trace {request.path_params['id']} not found within authorized project"
             return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
-        whole = _trace(found, {"core", "io", "metrics"}, {})
-        whole["observations"] = [_observation(o) for o in found.observations]
-        whole["scores"] = [_score_v2(s, state) for s in state.scores if s.trace == found.ingested.id]
+        whole = shape.trace(found, {"core", "io", "metrics"}, {})
+        whole["observations"] = [shape.observation(o) for o in found.observations]
+        whole["scores"] = [shape.score_v2(s, state) for s in state.scores if s.trace == found.ingested.id]
         return answer(whole)
 
     def observations(self, request: Request, state: State) -> Response:
         """By page, newest start time first."""
-        return self._page(request, _observations(request, state), lambda row: _observation(row[1]))
+        return self._page(request, _observations(request, state), lambda row: shape.observation(row[1]))
 
     def sessions(self, request: Request, state: State) -> Response:
         """By page, newest first."""
@@ -177,14 +173,14 @@ class _Langfuse:
         rows = list(first.items())
         rows = _between(rows, lambda item: item[1].ingested.at, query.get("fromTimestamp"), query.get("toTimestamp"))
         rows.sort(key=lambda item: (item[1].ingested.at, item[0]), reverse=True)
-        return self._page(request, rows, _session)
+        return self._page(request, rows, shape.session)
 
     def scores_v2(self, request: Request, state: State) -> Response:
         """By page, newest first."""
         rows = sorted(_scores(request, state), key=lambda s: (s.at, s.id), reverse=True)
-        return self._page(request, rows, lambda score: _score_v2(score, state))
+        return self._page(request, rows, lambda score: shape.score_v2(score, state))
 
-    def _page(self, request: Request, rows: list[Any], shape: Callable[[Any], Json]) -> Response:
+    def _page(self, request: Request, rows: list[Any], make: Callable[[Any], Json]) -> Response:
         if not self.live.settings.langfuse_legacy:
             text = "This endpoint was removed; use the v2 and v3 endpoints"
             return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
@@ -194,7 +190,7 @@ class _Langfuse:
             raise _BadRequestError("page", "Number must be greater than 0")
         taken = rows[(page - 1) * limit : page * limit]
         meta = {"page": page, "limit": limit, "totalItems": len(rows), "totalPages": -(-len(rows) // limit)}
-        return answer({"data": [shape(row) for row in taken], "meta": meta})
+        return answer({"data": [make(row) for row in taken], "meta": meta})
 
 
 class _BadRequestError(Exception):
@@ -217,7 +213,7 @@ def _limit(text: str | None, most: int) -> int:
 
 def _groups(text: str | None) -> set[str]:
     groups = {"core", *(text or "basic").split(",")} - {""}
-    unknown = groups - set(_GROUPS)
+    unknown = groups - set(shape.GROUPS)
     if unknown:
         raise _BadRequestError("fields", f"Unknown field group {sorted(unknown)[0]}")
     return groups
@@ -334,225 +330,3 @@ def _read_cursor(text: str | None) -> tuple[Position | None, int]:
 def _page_length(limit: int, page: int) -> int:
     """Some pages are short and some are empty, while a cursor is still given: the real server's scan does that."""
     return {3: limit // 2, 5: 0}.get(page % 7, limit)
-
-
-# Shapes
-
-
-def _usage(row: ObservationState) -> dict[str, int]:
-    it = row.observation
-    if it.input_tokens is None or it.output_tokens is None:
-        return {}
-    usage = {"input": it.input_tokens, "output": it.output_tokens}
-    if it.cached_tokens:
-        usage["cache_read_input_tokens"] = it.cached_tokens
-    return {**usage, "total": sum(usage.values())}
-
-
-def _costs(row: ObservationState) -> dict[str, float]:
-    parts = cost_parts(row.observation)
-    if not parts:
-        return {}
-    return {**{k: float(v) for k, v in parts.items()}, "total": float(sum(parts.values(), Decimal(0)))}
-
-
-def _seconds(begin: datetime, end: datetime | None) -> float | None:
-    return None if end is None else round((end - begin).total_seconds(), 3)
-
-
-def _observation_v2(row: ObservationState, groups: set[str], expanded: set[str]) -> Json:
-    it, trace = row.observation, row.trace.ingested
-    costs = _costs(row)
-    model = org.MODELS_BY_NAME.get(it.model or "")
-    parts: dict[str, Json] = {
-        "core": {
-            "id": it.id,
-            "traceId": trace.id,
-            "startTime": iso_millis(it.started_at),
-            "endTime": iso_millis(it.ended_at),
-            "projectId": org.LANGFUSE_PROJECT_ID,
-            "parentObservationId": it.parent,
-            "type": it.type,
-        },
-        "basic": {
-            "name": it.name,
-            "level": it.level,
-            "statusMessage": it.status_message,
-            "version": trace.version,
-            "environment": trace.environment,
-            "bookmarked": False,
-            "public": False,
-            "userId": trace.user,
-            "sessionId": trace.session,
-            "isRootObservation": it.parent is None,
-        },
-        "time": {
-            "completionStartTime": iso_millis(it.completion_started_at),
-            "createdAt": iso_millis(row.created_at),
-            "updatedAt": iso_millis(row.updated_at),
-        },
-        "io": {"input": it.input, "output": it.output},
-        "metadata": {"metadata": {k: v if k in expanded else v[:METADATA_CUT] for k, v in row.metadata.items()}},
-        "model": {
-            "model": it.model,
-            "internalModelId": model.id if model else None,
-            "modelParameters": {"max_tokens": 8192} if model else {},
-        },
-        "usage": {
-            "usageDetails": _usage(row),
-            "costDetails": costs,
-            "totalCost": costs.get("total"),
-            "usagePricingTierName": "Standard" if costs else None,
-        },
-        "prompt": {"promptId": _prompt_id(row), "promptName": it.prompt_name, "promptVersion": it.prompt_version},
-        "metrics": {
-            "latency": _seconds(it.started_at, it.ended_at),
-            "timeToFirstToken": _seconds(it.started_at, it.completion_started_at),
-        },
-        "trace_context": {"tags": list(trace.tags), "release": trace.release, "traceName": trace.name},
-    }
-    return {name: value for group in _GROUPS if group in groups for name, value in parts[group].items()}
-
-
-def _prompt_id(row: ObservationState) -> str | None:
-    it = row.observation
-    return f"prompt-{it.prompt_name}-{it.prompt_version}" if it.prompt_name else None
-
-
-def _observation(row: ObservationState) -> Json:
-    it, trace = row.observation, row.trace.ingested
-    usage, costs = _usage(row), _costs(row)
-    model = org.MODELS_BY_NAME.get(it.model or "")
-    counted = {"input": usage.get("input", 0), "output": usage.get("output", 0), "total": usage.get("total", 0)}
-    return {
-        "id": it.id,
-        "projectId": org.LANGFUSE_PROJECT_ID,
-        "traceId": trace.id,
-        "type": it.type,
-        "environment": trace.environment,
-        "parentObservationId": it.parent,
-        "startTime": iso_millis(it.started_at),
-        "endTime": iso_millis(it.ended_at),
-        "name": it.name,
-        "metadata": row.metadata,
-        "level": it.level,
-        "statusMessage": it.status_message,
-        "version": trace.version,
-        "createdAt": iso_millis(row.created_at),
-        "updatedAt": iso_millis(row.updated_at),
-        "completionStartTime": iso_millis(it.completion_started_at),
-        "input": it.input,
-        "output": it.output,
-        "model": it.model,
-        "modelId": model.id if model else None,
-        "modelParameters": {"max_tokens": 8192} if model else {},
-        "promptId": _prompt_id(row),
-        "promptName": it.prompt_name,
-        "promptVersion": it.prompt_version,
-        "usageDetails": usage,
-        "costDetails": costs,
-        "usage": {**counted, "unit": "TOKENS"},
-        "unit": "TOKENS",
-        "promptTokens": counted["input"],
-        "completionTokens": counted["output"],
-        "totalTokens": counted["total"],
-        "inputPrice": float(model.input_price) if model else None,
-        "outputPrice": float(model.output_price) if model else None,
-        "totalPrice": None,
-        "calculatedInputCost": costs.get("input"),
-        "calculatedOutputCost": costs.get("output"),
-        "calculatedTotalCost": costs.get("total"),
-        "latency": _seconds(it.started_at, it.ended_at),
-        "timeToFirstToken": _seconds(it.started_at, it.completion_started_at),
-    }
-
-
-def _trace(trace: Trace, fields: set[str], scores: dict[str, list[str]]) -> Json:
-    it = trace.ingested
-    ends = [o.observation.ended_at for o in trace.observations if o.observation.ended_at is not None]
-    cost = sum((sum(cost_parts(o.observation).values(), Decimal(0)) for o in trace.observations), Decimal(0))
-    metrics = "metrics" in fields
-    return {
-        "id": it.id,
-        "projectId": org.LANGFUSE_PROJECT_ID,
-        "timestamp": iso_millis(it.timestamp),
-        "name": it.name,
-        "input": None,
-        "output": None,
-        "sessionId": it.session,
-        "release": it.release,
-        "version": it.version,
-        "userId": it.user,
-        "metadata": trace.metadata if "io" in fields else None,
-        "tags": list(it.tags),
-        "public": False,
-        "bookmarked": False,
-        "environment": it.environment,
-        "externalId": None,
-        "createdAt": iso_millis(it.at),
-        "updatedAt": iso_millis(trace.updated_at),
-        "htmlPath": f"/project/{org.LANGFUSE_PROJECT_ID}/traces/{it.id}",
-        "latency": (_seconds(it.timestamp, max(ends)) if ends else 0) if metrics else -1,
-        "totalCost": float(cost) if metrics else -1,
-        "observations": [o.observation.id for o in trace.observations] if "observations" in fields else [],
-        "scores": scores.get(it.id, []),
-    }
-
-
-def _session(item: tuple[str, Trace]) -> Json:
-    name, first = item
-    return {
-        "id": name,
-        "createdAt": iso_millis(first.ingested.at),
-        "projectId": org.LANGFUSE_PROJECT_ID,
-        "environment": first.ingested.environment,
-    }
-
-
-def _score_v2(score: ScoreAdded, state: State) -> Json:
-    trace = state.traces.get(score.trace)
-    return {
-        "id": score.id,
-        "projectId": org.LANGFUSE_PROJECT_ID,
-        "traceId": score.trace,
-        "observationId": None,
-        "sessionId": None,
-        "datasetRunId": None,
-        "name": score.name,
-        "value": float(score.value),
-        "dataType": "NUMERIC",
-        "source": score.source,
-        "timestamp": iso_millis(score.at),
-        "createdAt": iso_millis(score.at),
-        "updatedAt": iso_millis(score.at),
-        "environment": "production",
-        "authorUserId": None,
-        "comment": score.comment,
-        "metadata": {},
-        "configId": None,
-        "queueId": None,
-        "trace": trace
-        and {"userId": trace.ingested.user, "tags": list(trace.ingested.tags), "environment": "production"},
-    }
-
-
-def _score_v3(score: ScoreAdded, groups: set[str]) -> Json:
-    shape: Json = {
-        "id": score.id,
-        "projectId": org.LANGFUSE_PROJECT_ID,
-        "name": score.name,
-        "value": float(score.value),
-        "dataType": "NUMERIC",
-        "source": score.source,
-        "timestamp": iso_millis(score.at),
-        "environment": "production",
-        "createdAt": iso_millis(score.at),
-        "updatedAt": iso_millis(score.at),
-    }
-    if "details" in groups:
-        shape |= {"comment": score.comment, "configId": None, "metadata": {}}
-    if "annotation" in groups:
-        shape |= {"authorUserId": None, "queueId": None}
-    if "subject" in groups:
-        shape["subject"] = {"kind": "trace", "id": score.trace}
-    return shape

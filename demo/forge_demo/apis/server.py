@@ -87,7 +87,7 @@ class _Handles:
         self.live.state()
         table = request.query_params.get("table")
         if table is None:
-            return answer(truth.plain(truth.tickets(self.live.world.past)))
+            return answer(truth.plain(truth.everything(self.live.world.past)))
         if table not in truth.TABLES:
             return answer({"error": f"no table {table}; there are {', '.join(truth.TABLES)}"}, 404)
         return answer(truth.plain(truth.TABLES[table](self.live.world.state)))

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from forge_demo.apis.common import Live
-from forge_demo.apis.github_graph import node_id
 from forge_demo.apis.github_graphql import schema
+from forge_demo.state import node_id
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,

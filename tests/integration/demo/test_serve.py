@@ -249,7 +249,8 @@ def test_the_world_moves_on_in_all_four(demo: Demo) -> None:
     assert told["events"] > 0
     check_samples(demo, world, world.now.timestamp() - 32 * 3600, world.now.timestamp())
     made = demo.post("/tickets", {"count": 2, "minutes": 10})["tickets"]
-    tickets = httpx.get(f"{demo.urls['world']}/truth", timeout=60).json()
+    told = httpx.get(f"{demo.urls['world']}/truth", timeout=60).json()
+    tickets = {ticket["ticket_key"]: ticket for ticket in told["tickets"]}
     assert all(tickets[key]["traces"] > 0 and tickets[key]["merged_pull_requests"] > 0 for key in made[:1])
     github_test_rows = demo.truth("github_pull_requests")
     assert any(row["title"].startswith(f"{made[0]}: ") for row in github_test_rows)

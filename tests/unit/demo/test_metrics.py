@@ -60,6 +60,14 @@ def test_samples_tile(world: World) -> None:
     assert all(at % metrics.STEP == 0 for at, _ in halves)
 
 
+def test_runs_say_what_each_moment_says(world: World) -> None:
+    end = END.timestamp()
+    for one in metrics.series(world.past):
+        samples = list(one.samples(end - 9 * 86400, end))
+        assert len(samples) == 9 * 1440
+        assert all(value == one.value(at) for at, value in samples)
+
+
 def test_remote_write_says_what_protobuf_and_snappy_say() -> None:
     body = remote_write.body([({"__name__": "up", "job": "x"}, [(1, 2.5)])])
     labels = b"\x0a\x0e\x0a\x08__name__\x12\x02up" + b"\x0a\x08\x0a\x03job\x12\x01x"

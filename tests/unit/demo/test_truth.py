@@ -46,7 +46,8 @@ def test_tickets_agree_with_the_expected_rows(world: World) -> None:
     assert tickets.keys() == issues.keys()
     for key, row in issues.items():
         ticket = tickets[key]
-        assert (ticket.status, ticket.resolved_at, ticket.assignee) == (
+        assert ticket.status_category == row["status_category"]
+        assert (ticket.status, ticket.resolved_at, ticket.assignee_name) == (
             row["status"],
             row["resolved_at"],
             row["assignee_name"],
