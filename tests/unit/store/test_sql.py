@@ -70,7 +70,7 @@ def test_a_head_cut_off_is_not_taken_for_whole(text: str) -> None:
             "JSON",
             "select 1 \nINTO OUTFILE 'p' TRUNCATE COMPRESSION 'none' FORMAT TSV  settings a=(1)",
         ),
-        ("select format from", None, "select format from\nINTO OUTFILE 'p' TRUNCATE COMPRESSION 'none' FORMAT TSV "),
+        ("select format as f", None, "select format as f\nINTO OUTFILE 'p' TRUNCATE COMPRESSION 'none' FORMAT TSV "),
     ],
 )
 def test_the_format_clause_is_taken_off(text: str, form: str | None, written: str) -> None:
