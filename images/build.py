@@ -136,6 +136,7 @@ class Buildah:
         self.uv_cache = cache() / "images" / "uv"
         self.uv_cache.mkdir(parents=True, exist_ok=True)
         self.store = cache() / "images" / "buildah"
+        shutil.rmtree(self.store / "run", ignore_errors=True)  # of a build that was cut off, or of before a reboot
         self.alone = ("unshare", "--mount", "--propagation", "private")  # what it mounts goes when it ends
         storage = ("--storage-driver=overlay", f"--root={self.store}/root", f"--runroot={self.store}/run")
         self.buildah = (*self.alone, "buildah", *storage)

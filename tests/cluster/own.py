@@ -25,8 +25,7 @@ from pathlib import Path
 import node
 from machine import MachineError, bin_folder, cache, ensure_packages, ensure_tool, run, step
 
-PACKAGES = ("containerd", "runc", "containernetworking-plugins", "iptables", "conntrack", "ebtables", "ethtool",
-            "ipset", "iproute2", "socat", "openssl", "util-linux")  # fmt: skip
+PACKAGES = ("containerd", "runc", "containernetworking-plugins", "iptables", "iproute2", "openssl", "util-linux")
 PREFERRED_PORT = 16443
 MANIFESTS = Path(__file__).parent / "manifests.yaml"
 START_SECONDS = 180
