@@ -139,15 +139,11 @@ class Api:
             if error.status not in (404, 409):
                 raise
 
-    async def replace_status(self, kind: Kind, manifest: Manifest) -> Manifest:
-        """Write the status if the object is still at the manifest's resourceVersion. Raises ApiError 409 if not."""
+    async def replace(self, kind: Kind, manifest: Manifest, subresource: str = "") -> Manifest:
+        """Write over the object, or its status, at the manifest's resourceVersion. Raises ApiError 409 if it moved."""
         meta = manifest["metadata"]
-        return await self.request(
-            "PUT",
-            kind.path(meta["namespace"], meta["name"], "status"),
-            query={"fieldManager": MANAGER},
-            body=manifest,
-        )
+        path = kind.path(meta["namespace"], meta["name"], subresource)
+        return await self.request("PUT", path, query={"fieldManager": MANAGER}, body=manifest)
 
     async def serves(self, kind: Kind) -> bool:
         """Whether the cluster has this kind."""

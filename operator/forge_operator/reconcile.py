@@ -229,7 +229,7 @@ class Reconciler:
         if status == stack.status and "status" in manifest:
             return
         body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
-        await self._api.replace_status(STACK, body)
+        await self._api.replace(STACK, body, "status")
 
     async def _start_first_load(self, inputs: Inputs, source_name: str, attempt: int) -> list[Happening]:
         source = next(s for s in inputs.stack.spec.sources if s.name == source_name)
@@ -278,7 +278,7 @@ class Reconciler:
         status = refused(known, generation=meta.get("generation", 0), now=datetime.now().astimezone(), message=told)
         if status != known:
             body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
-            await self._api.replace_status(STACK, body)
+            await self._api.replace(STACK, body, "status")
         happening = Happening("SpecRefused", "Validate", told, str(meta.get("generation", 0)), "Warning")
         await self._recorder.tell(meta["namespace"], meta["name"], meta["uid"], happening)
         return self._settings.resync

@@ -49,7 +49,7 @@ def chart() -> None:
     values.append("--set=images.store.repository=forge-observability/store")
     values.append("--set=images.store.repository=forge-observability/store")
     run("helm", "upgrade", "--install", "forge", CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace",
-        *values, "--wait", "--timeout", "3m")  # fmt: skip
+        "--take-ownership", *values, "--wait", "--timeout", "3m")  # fmt: skip
 
 
 def world(namespace: str) -> None:

@@ -21,16 +21,23 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="session")
-def cluster() -> None:
-    """A cluster that answers and has the CRD of this clone; KUBECONFIG names it."""
+def cluster() -> Iterator[None]:
+    """A cluster that answers and has the CRD of this clone; KUBECONFIG names it.
+
+    A CRD that was not there is taken away again: Helm installs over none but its own.
+    """
     if "KUBECONFIG" not in os.environ:
         os.environ["KUBECONFIG"] = command(sys.executable, str(CLUSTER / "cluster.py"), "kubeconfig").strip()
     tools = command(sys.executable, str(CLUSTER / "cluster.py"), "tools", "helm").strip().splitlines()[-1]
     os.environ["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
     command("kubectl", "get", "--raw", "/readyz")
     crd = str(ROOT / "crds" / "observabilitystacks.yaml")
+    was_there = command("kubectl", "get", "crd", "observabilitystacks.observability.forge.dev", "--ignore-not-found")
     command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", crd)
     command("kubectl", "wait", "--for=condition=Established", "crd/observabilitystacks.observability.forge.dev")
+    yield
+    if not was_there:
+        command("kubectl", "delete", "-f", crd, "--timeout=60s")
 
 
 @pytest.fixture(scope="session")
