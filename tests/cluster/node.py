@@ -7,6 +7,7 @@ included. Only cgroups and files in STATE outlive it. Sockets in STATE are how t
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -389,8 +390,9 @@ def open_volumes(volumes: Path) -> None:
     while True:
         with os.scandir(volumes) as entries:
             for entry in entries:
-                if entry.stat().st_mode & 0o777 != 0o777:
-                    Path(entry).chmod(0o777)
+                with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                    if entry.stat().st_mode & 0o777 != 0o777:
+                        Path(entry).chmod(0o777)
         time.sleep(0.1)
 
 
