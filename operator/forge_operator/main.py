@@ -35,19 +35,23 @@ async def run(settings: Settings) -> None:
         stop = asyncio.Event()
         work = asyncio.create_task(lead(api, settings, controller.run))
         work.add_done_callback(lambda _: stop.set())
-        try:
-            await kopf.operator(
-                registry=wiring(controller),
-                settings=kopf_settings(settings),
-                standalone=True,
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-                liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-                stop_flag=stop,
-            )
-        finally:
+
+        async def stop_working(**_: Any) -> None:
             work.cancel()
             await asyncio.gather(work, return_exceptions=True)
+
+        registry = wiring(controller)
+        # As a handler, before kopf ends: it takes tasks that it did not start for hung, and waits for them.
+        kopf.on.cleanup(registry=registry, id="stop")(stop_working)
+        await kopf.operator(
+            registry=registry,
+            settings=kopf_settings(settings),
+            standalone=True,
+            clusterwide=not settings.watch_namespaces,
+            namespaces=settings.watch_namespaces,
+            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
+            stop_flag=stop,
+        )
         if not work.cancelled() and (error := work.exception()) is not None:
             raise error
 
