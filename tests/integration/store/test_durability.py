@@ -114,6 +114,7 @@ def test_sigterm_lets_running_statements_finish(stores: ModuleType, tmp_path: Pa
     assert stores.stop_store(again) == 0
 
 
+@pytest.mark.slow
 def test_a_query_that_never_ends_does_not_keep_the_process(stores: ModuleType, tmp_path: Path) -> None:
     store = stores.start_store(tmp_path)
     url = store.url + "/?query=select+sum(cityHash64(number))+from+numbers(1e13)"
