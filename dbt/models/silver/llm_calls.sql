@@ -38,11 +38,13 @@ nested_calls as (
 
 trees as (
 
+    -- A trace as arrays: its observations, for each the position of its parent (0: none), and those that are billed.
     select
         project_id,
         trace_id,
-        mapFromArrays(groupArray(observation_id), groupArray(parent_observation_id)) as parents,
-        groupUniqArrayIf(parent_observation_id, is_billed and parent_observation_id != '') as parents_of_billed
+        groupArray(observation_id) as ids,
+        arrayMap(id -> indexOf(ids, id), groupArray(parent_observation_id)) as parents,
+        arrayMap(id -> indexOf(ids, id), groupArrayIf(observation_id, is_billed)) as billed
     from observations
     where (project_id, trace_id) in (
         select
@@ -64,12 +66,15 @@ counted_below as (
         project_id,
         trace_id,
         arrayJoin(
-            arrayFold(
-                (above, step) -> arrayDistinct(
-                    arrayConcat(above, arrayFilter(id -> id != '', arrayMap(id -> parents[id], above)))
-                ),
-                range(least(length(parents), 64)),
-                parents_of_billed
+            arrayMap(
+                at -> ids[at],
+                arrayFold(
+                    (above, step) -> arrayDistinct(
+                        arrayConcat(above, arrayFilter(at -> at != 0, arrayMap(at -> parents[at], above)))
+                    ),
+                    range(least(length(ids), 64)),
+                    arrayDistinct(arrayFilter(at -> at != 0, arrayMap(at -> parents[at], billed)))
+                )
             )
         ) as observation_id
     from trees
