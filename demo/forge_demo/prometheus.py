@@ -200,7 +200,7 @@ class Server:
         if not isinstance(scrapes, list):
             raise ValueError(f"{self.scrape_config}: a YAML list of scrape_configs is expected")
         return {
-            "global": {"scrape_interval": "30s"},
+            "global": {"scrape_interval": "15s"},
             "storage": {"tsdb": {"out_of_order_time_window": "1h"}},
             "scrape_configs": scrapes,
         }
