@@ -28,8 +28,8 @@ POINTS = 11_000
 """Steps a call at most: the server refuses (end - start) / step beyond it."""
 FIRST_STEPS = 1_000
 """Steps of a load's first call, which tells how many series there are."""
-SAMPLES_A_CALL = 500_000
-"""What a call may bring: parsed, that is some 100 MB."""
+SAMPLES_A_CALL = 250_000
+"""What a call may bring: parsed, that is some 50 MB."""
 LATE = timedelta(days=31)
 """How far back a load looks for samples that came late."""
 

@@ -275,6 +275,11 @@ class Forge:
     dsn: str
     store: Client
 
+    @property
+    def env(self) -> dict[str, str]:
+        """As in the image: compiled once. Elsewhere each process may compile dlt again, for seconds."""
+        return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
+
     def start(self, source: dict[str, Any], credentials: dict[str, str], **env: str) -> subprocess.Popen[str]:
         """Start a load; its files are in a folder of its own."""
         here = self.folder / source["name"]
@@ -291,11 +296,9 @@ class Forge:
             "FORGE_WORK_DIR": str(here / "work"),
             "FORGE_TERMINATION_LOG": str(here / "summary"),
         }
-        # As in the image: compiled once. Elsewhere each process would compile dlt again, for seconds.
-        settings |= {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
         command = [str(Path(sys.executable).parent / "forge-load"), source["name"]]
         return subprocess.Popen(
-            command, env={**os.environ, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command, env={**self.env, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
 
     def finish(self, source: dict[str, Any], process: subprocess.Popen[str]) -> Loaded:

@@ -153,6 +153,7 @@ def test_full_again_and_after_the_world_moved_on(forge: Any, organisation: Organ
     assert_equal(forge, organisation, kind, kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("api", ["cursor", "pages"])
 def test_langfuse_with_one_api_alone(forge: Any, organisation: Organisation, api: str) -> None:
     name = f"langfuse-{api}"
@@ -220,6 +221,7 @@ def test_a_wrong_token_is_told(forge: Any, organisation: Organisation, kind: str
     assert "wr0ng" not in failed.stdout + failed.stderr + json.dumps(failed.summary)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["langfuse", "github", "jira"])
 def test_faults_on_the_way_change_nothing(forge: Any, organisation: Organisation, kind: str) -> None:
     dice = random.Random(kind)
@@ -237,12 +239,13 @@ def test_faults_on_the_way_change_nothing(forge: Any, organisation: Organisation
     assert_equal(forge, organisation, kind, f"hard_{kind}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["langfuse", "github"])
 def test_killed_and_run_again(forge: Any, organisation: Organisation, kind: str) -> None:
     source, dice = organisation.source(kind, f"kill-{kind}"), random.Random(kind)
-    for _ in range(3):
+    for _ in range(2):
         process = forge.start(source, SECRETS[kind])
-        time.sleep(dice.uniform(1.5, 5.0))
+        time.sleep(dice.uniform(1.0, 3.5))
         process.kill()
         process.communicate()
     load(forge, organisation, kind, f"kill-{kind}")
