@@ -150,6 +150,17 @@ def first_load_due(world: World, loads: Loads) -> tuple[datetime, int]:
     return loads.ended[-1][1].at + retry_delay(max(attempts, 1)), attempts + 1
 
 
+def of_removed_sources(world: World, names: Sequence[str]) -> list[Manifest]:
+    """Load Jobs of sources that the stack no longer has; those of a CronJob go with it, first loads do not."""
+    return [
+        job
+        for job in world.jobs
+        if label(job, COMPONENT_LABEL) == COMPONENT
+        and label(job, SOURCE_LABEL) not in names
+        and "deletionTimestamp" not in job["metadata"]
+    ]
+
+
 def outdated_first_loads(loads: Loads) -> list[Manifest]:
     """Failed first loads that need not be kept: all but the newest few."""
     failed = [job for job, end in loads.ended if label(job, FIRST_LABEL) and not end.succeeded]

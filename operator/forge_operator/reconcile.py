@@ -25,6 +25,7 @@ from forge_operator.apply import Applier, Refusal
 from forge_operator.builders import Inputs
 from forge_operator.events import Happening, Recorder, subject_of
 from forge_operator.names import (
+    CHILDREN,
     COMPONENT_LABEL,
     SERVICE_MONITOR,
     SOURCE_LABEL,
@@ -32,6 +33,7 @@ from forge_operator.names import (
     Key,
     Manifest,
     api_name,
+    controller_uid,
     label,
     load_name,
     store_name,
@@ -49,6 +51,8 @@ LOOK_FOR_SECRET = timedelta(seconds=15)
 """How soon a missing Secret is looked for again; Secrets of others are not watched."""
 LOOK_FOR_STORE = timedelta(seconds=15)
 """How soon an external store is asked again."""
+TRY_AGAIN = timedelta(seconds=30)
+"""How soon a refused child is tried again; what refuses it is not watched."""
 
 
 class Reconciler:
@@ -157,7 +161,7 @@ class Reconciler:
                     happenings += await self._start_first_load(inputs, each.source.name, attempt)
                 else:
                     looks.append(due)
-        await self._tidy(jobs, committed, sources)
+        await self._tidy(world, jobs, committed, sources)
         happenings += source_happenings(stack, status, sources)
         happenings += transform_happenings(stack, status)
         for happening in happenings:
@@ -166,6 +170,8 @@ class Reconciler:
             looks.append(world.now + LOOK_FOR_SECRET)
         if spec.store.external is not None and store.holds is not True:
             looks.append(world.now + LOOK_FOR_STORE)
+        if refusals:
+            looks.append(world.now + TRY_AGAIN)
         return self._next_look(world.now, looks)
 
     def _next_look(self, now: datetime, looks: Sequence[datetime | None]) -> float:
@@ -186,9 +192,19 @@ class Reconciler:
                 made.append(manifest)
         children = dict(world.children)
         for manifest in made:
-            created = await self._api.create(manifest)
-            children["Secret", manifest["metadata"]["name"]] = created
+            children["Secret", manifest["metadata"]["name"]] = await self._make_secret(manifest)
         return replace(world, children=children)
+
+    async def _make_secret(self, manifest: Manifest) -> Manifest:
+        """Make a Secret; one of that name that nobody owns (somebody brought it back) is used as it is."""
+        try:
+            return await self._api.create(manifest)
+        except ApiError as error:
+            meta = manifest["metadata"]
+            live = await self._api.get(CHILDREN["Secret"], meta["namespace"], meta["name"])
+            if error.reason != "AlreadyExists" or live is None or controller_uid(live):
+                raise  # an earlier stack's is about to go
+            return live
 
     async def _store_fact(self, stack: ObservabilityStack, world: World, inputs: Inputs) -> Fact:
         managed = stack.spec.store.managed
@@ -259,9 +275,13 @@ class Reconciler:
             raise
 
     async def _tidy(
-        self, jobs: list[tuple[int, Manifest]], committed: TransformStatus, sources: Sequence[loads.Loads]
+        self,
+        world: World,
+        jobs: list[tuple[int, Manifest]],
+        committed: TransformStatus,
+        sources: Sequence[loads.Loads],
     ) -> None:
-        old = transforms.outdated(jobs, committed)
+        old = transforms.outdated(jobs, committed) + loads.of_removed_sources(world, [s.source.name for s in sources])
         for each in sources:
             old += loads.outdated_first_loads(each)
         for job in old:

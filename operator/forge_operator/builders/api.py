@@ -10,6 +10,7 @@ from forge_operator.builders.common import (
     DSN_DIR,
     TOKEN_DIR,
     Inputs,
+    budget,
     child,
     container,
     env,
@@ -148,7 +149,7 @@ def disruption_budget(inputs: Inputs) -> Manifest:
         CHILDREN["PodDisruptionBudget"],
         api_name(inputs.name),
         COMPONENT,
-        spec={"maxUnavailable": 1, "selector": {"matchLabels": pod_selector(inputs, COMPONENT)}},
+        spec=budget(inputs, COMPONENT),
     )
 
 

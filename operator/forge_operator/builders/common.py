@@ -78,6 +78,15 @@ def pod_selector(inputs: Inputs, component: str) -> dict[str, str]:
     return {STACK_LABEL: inputs.name, COMPONENT_LABEL: component}
 
 
+def budget(inputs: Inputs, component: str) -> dict[str, Any]:
+    """A drain takes one pod at a time, and a pod that is not ready anyway holds up no drain."""
+    return {
+        "maxUnavailable": 1,
+        "unhealthyPodEvictionPolicy": "AlwaysAllow",
+        "selector": {"matchLabels": pod_selector(inputs, component)},
+    }
+
+
 def owner(inputs: Inputs) -> dict[str, Any]:
     """The reference by which Kubernetes deletes a child with its stack."""
     return {

@@ -14,7 +14,17 @@ import yaml
 from forge_stack.model import ManagedStore
 from forge_stack.wire import StoreDsn
 
-from forge_operator.builders.common import Inputs, child, container, env, labels, pod_selector, pod_spec, resources
+from forge_operator.builders.common import (
+    Inputs,
+    budget,
+    child,
+    container,
+    env,
+    labels,
+    pod_selector,
+    pod_spec,
+    resources,
+)
 from forge_operator.names import CHILDREN, CONFIG_ANNOTATION, SECRETS_ANNOTATION, Manifest, store_name, store_secret
 
 USER_ID = 101
@@ -185,7 +195,7 @@ def disruption_budget(inputs: Inputs) -> Manifest:
         CHILDREN["PodDisruptionBudget"],
         store_name(inputs.name),
         "store",
-        spec={"maxUnavailable": 1, "selector": {"matchLabels": pod_selector(inputs, "store")}},
+        spec=budget(inputs, "store"),
     )
 
 

@@ -27,7 +27,7 @@ def inputs(stack: ObservabilityStack) -> Inputs:
         stack=stack,
         settings=make_settings(),
         store_secret="acme-store-auth",
-        store_hash="5705e000",
+        store_hash="5705ab1e",
         api_hash="a9100000",
         held=frozenset({"langfuse"}),
         service_monitors=True,

@@ -101,6 +101,12 @@ def test_only_the_newest_failed_first_loads_are_kept() -> None:
     assert gone == ["1", "2", "3"]
 
 
+def test_loads_of_a_removed_source_go() -> None:
+    world = world_of(first(1), first(2, ended="Failed"))
+    assert [job["metadata"]["name"][-1] for job in loads.of_removed_sources(world, ["jira"])] == ["1", "2"]
+    assert loads.of_removed_sources(world, ["github", "jira"]) == []
+
+
 # Finished loads
 
 
