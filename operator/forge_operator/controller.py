@@ -10,7 +10,7 @@ import time
 import aiohttp
 
 from forge_operator.api import Api, ApiError
-from forge_operator.names import STACK, Key
+from forge_operator.names import STACK, Key, class_selector
 from forge_operator.queue import WorkQueue
 from forge_operator.reconcile import Reconciler
 from forge_operator.settings import Settings
@@ -60,10 +60,11 @@ class Controller:
 
     async def _resync(self) -> None:
         """List all stacks now and again: what a watch missed is found here, whatever became of the watch."""
+        stacks = class_selector(self._settings.operator_class)
         while True:
             try:
                 for namespace in self._settings.watch_namespaces or ("",):
-                    for manifest in await self._api.list(STACK, namespace):
+                    for manifest in await self._api.list(STACK, namespace, stacks):
                         self._queue.add(key_of(manifest))
                 self._resynced = time.monotonic()
                 pause = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, no secret

@@ -14,7 +14,7 @@ from forge_operator.api import Api, in_cluster
 from forge_operator.controller import Controller
 from forge_operator.leader import lead
 from forge_operator.logs import configure_logging
-from forge_operator.names import CHILDREN, STACK, STACK_LABEL, selector
+from forge_operator.names import CHILDREN, STACK, STACK_LABEL, class_selector, selector
 from forge_operator.settings import Settings
 
 
@@ -89,6 +89,7 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     result.watching.connect_timeout = 5
     result.watching.chunk_size = 500
     result.persistence.finalizer = f"{STACK.group}/never-set"
+    result.watching.label_selectors[STACK.group, STACK.version, STACK.plural] = class_selector(settings.operator_class)
     for kind in CHILDREN.values():
         result.watching.label_selectors[kind.group, kind.version, kind.plural] = selector()
     return result

@@ -29,6 +29,9 @@ FIRST_LABEL = f"{GROUP}/first-load"
 CLIENT_LABEL = f"{GROUP}/store-client"
 """Pods of the namespace with this label and the stack's name as its value may reach the store too (Grafana, say)."""
 
+CLASS_LABEL = f"{GROUP}/operator"
+"""On a stack: which operator reconciles it, when several share a cluster (a new version beside the old one, a test)."""
+
 COVERS_ANNOTATION = f"{GROUP}/covers"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 SECRETS_ANNOTATION = f"{GROUP}/secrets"
@@ -86,6 +89,11 @@ def selector(stack: str = "") -> str:
     """The label selector of the children of one stack, or of all."""
     ours = f"{MANAGED_BY_LABEL}={MANAGER}"
     return f"{ours},{STACK_LABEL}={stack}" if stack else f"{ours},{STACK_LABEL}"
+
+
+def class_selector(operator_class: str) -> str:
+    """The label selector of the stacks of one operator; those without the label are the one without a class."""
+    return f"{CLASS_LABEL}={operator_class}" if operator_class else f"!{CLASS_LABEL}"
 
 
 def controller_uid(manifest: Manifest) -> str:

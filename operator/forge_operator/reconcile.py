@@ -26,6 +26,7 @@ from forge_operator.builders import Inputs
 from forge_operator.events import Happening, Recorder, subject_of
 from forge_operator.names import (
     CHILDREN,
+    CLASS_LABEL,
     COMPONENT_LABEL,
     SERVICE_MONITOR,
     SOURCE_LABEL,
@@ -72,6 +73,9 @@ class Reconciler:
         manifest = await read_stack(self._api, key)
         if manifest is None or manifest["metadata"].get("deletionTimestamp"):
             self._forget(key)  # its children go by their owner references
+            return None
+        if label(manifest, CLASS_LABEL) != self._settings.operator_class:
+            self._forget(key)  # another operator's
             return None
         self._uids[key] = manifest["metadata"]["uid"]
         try:

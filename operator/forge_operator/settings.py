@@ -22,6 +22,7 @@ class Settings:
     pull_policies: Mapping[str, str] = field(default_factory=dict)
     pull_secrets: tuple[str, ...] = ()
     watch_namespaces: tuple[str, ...] = ()
+    operator_class: str = ""
     namespace: str = "default"
     identity: str = "forge-operator"
     leader_election: bool = False
@@ -44,6 +45,7 @@ class Settings:
             pull_policies={name: env.get(f"FORGE_IMAGE_{name.upper()}_PULL_POLICY", "") for name in IMAGES},
             pull_secrets=_words(env.get("FORGE_IMAGE_PULL_SECRETS", "")),
             watch_namespaces=_words(env.get("FORGE_WATCH_NAMESPACES", "")),
+            operator_class=env.get("FORGE_OPERATOR_CLASS", ""),
             namespace=env.get("FORGE_OPERATOR_NAMESPACE", "default"),
             identity=env.get("HOSTNAME") or socket.gethostname(),
             leader_election=env.get("FORGE_LEADER_ELECTION", "false") == "true",

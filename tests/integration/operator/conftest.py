@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import uuid
@@ -40,25 +39,6 @@ def cluster() -> Iterator[None]:
         command("kubectl", "delete", "-f", crd, "--timeout=60s")
 
 
-@pytest.fixture(scope="session")
-def alone(cluster: None) -> Iterator[None]:
-    """No installed operator works on the same stacks meanwhile."""
-    found = json.loads(
-        command("kubectl", "get", "deployments", "-A", "-l", "app.kubernetes.io/component=operator", "-o", "json")
-    )["items"]
-    running = [
-        (d["metadata"]["namespace"], d["metadata"]["name"], d["spec"]["replicas"])
-        for d in found
-        if d["metadata"]["labels"].get("app.kubernetes.io/name") == "forge-observability" and d["spec"]["replicas"]
-    ]
-    for namespace, name, _ in running:
-        command("kubectl", "-n", namespace, "scale", "deployment", name, "--replicas=0")
-        command("kubectl", "-n", namespace, "rollout", "status", "deployment", name, "--timeout=60s")
-    yield
-    for namespace, name, replicas in running:
-        command("kubectl", "-n", namespace, "scale", "deployment", name, f"--replicas={replicas}")
-
-
 @pytest.fixture(scope="module")
 def kubectl(cluster: None) -> Iterator[Kubectl]:
     """A namespace of its own."""
@@ -70,7 +50,7 @@ def kubectl(cluster: None) -> Iterator[Kubectl]:
 
 
 @pytest.fixture(scope="module")
-def operator(alone: None, kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
+def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """The operator, watching the test's namespace only."""
     running = Operator(kubectl.namespace, tmp_path_factory.mktemp("operator"))
     running.start()

@@ -37,6 +37,8 @@ class Operator:
             **images,
             **policies,
             "FORGE_WATCH_NAMESPACES": self.namespace,
+            # An installed operator leaves the tests' stacks alone.
+            "FORGE_OPERATOR_CLASS": "test",
             "FORGE_HEALTH_PORT": str(port),
             "FORGE_RESYNC_SECONDS": "300",
             "FORGE_LOG_LEVEL": "debug",

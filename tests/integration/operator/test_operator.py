@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 STACK = """
 apiVersion: observability.forge.dev/v1alpha1
 kind: ObservabilityStack
-metadata: {name: acme}
+metadata: {name: acme, labels: {observability.forge.dev/operator: test}}
 spec:
   store: {managed: {storage: {size: 1Gi}}}
   sources:
@@ -232,7 +232,7 @@ def test_deletion_leaves_the_volume(acme: Kubectl, operator: Operator) -> None:
 
 
 def test_the_deletion_policy_delete_takes_the_volume(operator: Operator, kubectl: Kubectl) -> None:
-    stack = STACK.replace("name: acme", "name: gone").replace("spec:\n", "spec:\n  deletionPolicy: Delete\n", 1)
+    stack = STACK.replace("name: acme,", "name: gone,").replace("spec:\n", "spec:\n  deletionPolicy: Delete\n", 1)
     kubectl("create", "-f", "-", stdin=stack)
     claim = "persistentvolumeclaim/data-gone-store-0"
     eventually("the claim", lambda: claim in kubectl.names("pvc"), seconds=30)
