@@ -9,7 +9,7 @@ rm -f "$urls"
 [ -n "${ONCE_KEEP_DATA:-}" ] || rm -rf "$home/demo" # another world than last time: its loads start anew
 
 began=$SECONDS
-forge-demo serve --speed 60 >"$urls" 2>"$home/world.log" &
+forge-demo serve --speed 1 >"$urls" 2>"$home/world.log" &
 world=$!
 trap 'kill "$world" 2>/dev/null; wait "$world" 2>/dev/null || true' EXIT
 until [ -s "$urls" ]; do

@@ -47,7 +47,6 @@ def chart() -> None:
     values = [f"--set=images.{name}.tag=dev" for name in ("operator", "store", "pipelines", "dbt", "api")]
     # The official server image cannot be pulled where no image registry is reached: the embedded store stands in.
     values.append("--set=images.store.repository=forge-observability/store")
-    values.append("--set=images.store.repository=forge-observability/store")
     run("helm", "upgrade", "--install", "forge", CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace",
         "--take-ownership", *values, "--wait", "--timeout", "3m")  # fmt: skip
 
