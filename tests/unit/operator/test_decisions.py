@@ -296,7 +296,7 @@ class Cluster:
         self.created.append(name)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(25))
 def test_coverage_and_no_overlap_whatever_dies(seed: int) -> None:
     """Two operators, one with a view of the past, that die at random lines: every load is covered, none beside."""
     cluster = Cluster(seed)
