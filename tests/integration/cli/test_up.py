@@ -22,20 +22,8 @@ import pytest
 pytestmark = pytest.mark.slow
 BIN = Path(sys.executable).parent
 EXACT = [
-    "project_key",
-    "summary",
-    "issue_type",
-    "status",
-    "status_category",
-    "assignee_name",
-    "pull_requests",
-    "merged_pull_requests",
-    "reviews",
-    "changes_requested",
-    "traces",
-    "llm_calls",
-    "input_tokens",
-    "output_tokens",
+    *("project_key", "summary", "issue_type", "status", "status_category", "assignee_name", "pull_requests"),
+    *("merged_pull_requests", "reviews", "changes_requested", "traces", "llm_calls", "input_tokens", "output_tokens"),
 ]
 MOMENTS = ("created_at", "started_at", "resolved_at", "first_commit_at", "first_merged_at")
 SECONDS = ("lead_time_seconds", "cycle_time_seconds")
