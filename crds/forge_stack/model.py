@@ -6,6 +6,7 @@ The CRD in crds/ is made from these classes (`forge-crd`), descriptions and defa
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,7 +17,7 @@ from pydantic.alias_generators import to_camel
 from forge_stack.duration import seconds
 from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
 from forge_stack.schema import Matches, Part, Rule
-from forge_stack.wire import TransformSummary
+from forge_stack.wire import TransformRequest, TransformSource, TransformSummary
 
 GROUP = "observability.forge.dev"
 VERSION = "v1alpha1"
@@ -320,7 +321,7 @@ class Source(Part):
 
 
 class Variables(Part):
-    """What the organisation calls things; handed to dbt."""
+    """What the organisation calls things; handed to dbt (`as_vars`)."""
 
     ticket_key_pattern: Annotated[str, Field(max_length=256)] = Field(
         default="[A-Z][A-Z0-9]+-[0-9]+", description="RE2 pattern of a ticket key in titles, branches and trace names."
@@ -328,6 +329,14 @@ class Variables(Part):
     deployment_environment_pattern: Annotated[str, Field(max_length=256)] = Field(
         default="(?i)^prod", description="RE2 pattern of the environments that count as production."
     )
+    known_projects_only: bool = Field(
+        default=True,
+        description="Whether a key in free text (titles, branches, trace names) counts only if Jira knows its project.",
+    )
+
+    def as_vars(self) -> dict[str, str]:
+        """As variables of the dbt project: snake case, texts."""
+        return {name: str(value).lower() if isinstance(value, bool) else value for name, value in self}
 
 
 class Transform(Part):
@@ -411,7 +420,11 @@ class NetworkPolicy(Part):
 class Retention(Part):
     """How long rows are kept, by the time of the event; for ever when absent."""
 
-    bronze: Annotated[int, Field(ge=1, le=36500)] | None = Field(default=None, description="Days in bronze.")
+    bronze: Annotated[int, Field(ge=1, le=36500)] | None = Field(
+        default=None,
+        description="Days in bronze, by the time of the event or of the last change. "
+        "Silver and gold are built from what bronze holds.",
+    )
 
 
 class StackSpec(Part):
@@ -446,6 +459,15 @@ class StackSpec(Part):
         default="Retain",
         description="What becomes of the store's volumes when the stack is deleted: Retain keeps, Delete removes them.",
     )
+
+    def transform_request(self, loaded: Iterable[str]) -> TransformRequest:
+        """What a transform is asked to do that covers loads of these sources."""
+        return TransformRequest(
+            sources=[TransformSource(name=source.name, type=source.type) for source in self.sources],
+            loaded=sorted(set(loaded)),
+            variables=self.transform.variables.as_vars(),
+            bronze_retention_days=self.retention.bronze,
+        )
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from forge_stack.wire import Problem, TransformSummary, write_summary
 
-from forge_transform import project, store
+from forge_transform import project, retention, store
 from forge_transform.logs import log
 from forge_transform.selection import select, settings_fingerprint
 from forge_transform.settings import Settings, read_settings, termination_log
@@ -60,7 +60,12 @@ def transform(settings: Settings, began: float) -> TransformSummary:
     if isinstance(result.error, KeyboardInterrupt):
         raise result.error
     with store.connect(settings.dsn) as client:
-        return summarise(result, store.gold_rows(client), time.monotonic() - began)
+        summary = summarise(result, store.gold_rows(client), time.monotonic() - began)
+        if summary.outcome == "succeeded":
+            days = settings.request.bronze_retention_days
+            if changed := retention.apply(client, settings.request.sources, days):
+                log("info", f"the retention of {changed} bronze table(s) changed", days=days)
+        return summary
 
 
 def _stop(_number: int, _frame: FrameType | None) -> NoReturn:

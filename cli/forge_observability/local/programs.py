@@ -11,8 +11,8 @@ from pathlib import Path
 
 import yaml
 from forge_stack import wire
-from forge_stack.model import ObservabilityStack, Source
-from forge_stack.wire import StoreDsn, TransformRequest, TransformSource
+from forge_stack.model import Source
+from forge_stack.wire import StoreDsn, TransformRequest
 
 WRITER = "forge"
 READER = "reader"
@@ -36,19 +36,6 @@ def child_environment(extra: dict[str, str]) -> dict[str, str]:
     """The environment of a child: ours without other FORGE_ settings, telemetry off, output unbuffered."""
     own = {key: value for key, value in os.environ.items() if not key.startswith("FORGE_")}
     return own | {"PYTHONUNBUFFERED": "1"} | extra
-
-
-def transform_request(
-    stack: ObservabilityStack, loaded: tuple[str, ...], *, full_refresh: bool = False
-) -> TransformRequest:
-    """What a transform is asked to do."""
-    return TransformRequest(
-        sources=[TransformSource(name=s.name, type=s.type) for s in stack.spec.sources],
-        loaded=list(loaded),
-        full_refresh=full_refresh,
-        variables=stack.spec.transform.variables.model_dump(),
-        bronze_retention_days=stack.spec.retention.bronze,
-    )
 
 
 def load(source: Source, *, dsn: Path, credentials: Path, work: Path, summary: Path) -> Command:

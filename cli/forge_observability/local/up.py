@@ -319,7 +319,7 @@ class Runner:
         self._set_source(observe_source(self._source_status(name), facts, suspended=self.stack.spec.suspend))
 
     def _start_transform(self, run: RunTransform, writer: Path, now: datetime) -> None:
-        request = programs.transform_request(self.stack, run.sources)
+        request = self.stack.spec.transform_request(run.sources)
         work = self.children.scratch(self.home / "work" / "_transform")
         command = programs.transform(request, dsn=writer, work=work, summary=work / "summary.json")
         self.transform = (self.children.start_soon("transform", command), run, now)

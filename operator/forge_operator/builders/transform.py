@@ -46,12 +46,7 @@ def decode_covers(annotations: Mapping[str, str]) -> list[FinishedLoad]:
 def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
     """Transform number `sequence`, for the loads it covers."""
     spec = inputs.stack.spec
-    request = wire.TransformRequest(
-        sources=[wire.TransformSource(name=source.name, type=source.type) for source in spec.sources],
-        loaded=sorted({load.source for load in covers}),
-        variables=spec.transform.variables.model_dump(),
-        bronze_retention_days=spec.retention.bronze,
-    )
+    request = spec.transform_request(load.source for load in covers)
     program = container(
         inputs,
         COMPONENT,

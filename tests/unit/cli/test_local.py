@@ -39,11 +39,12 @@ def test_a_load_gets_its_source_as_in_the_resource(tmp_path: Path) -> None:
 
 
 def test_a_transform_knows_every_source_and_what_was_loaded() -> None:
-    request = programs.transform_request(STACK, ("p",))
+    request = STACK.spec.transform_request(["p"])
     again = TransformRequest.model_validate_json(request.model_dump_json(by_alias=True))
     assert [(s.name, s.type, s.prefix) for s in again.sources] == [("gh-a", "github", "gh_a"), ("p", "prometheus", "p")]
     assert again.loaded == ["p"]
-    assert set(again.variables) == {"ticket_key_pattern", "deployment_environment_pattern"}
+    assert set(again.variables) == {"ticket_key_pattern", "deployment_environment_pattern", "known_projects_only"}
+    assert again.variables["known_projects_only"] == "true"
 
 
 def test_children_inherit_no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
