@@ -57,13 +57,14 @@ down: ## End that cluster
 
 .PHONY: test
 test: install cluster ## All tests, real cluster included
+	@tests/packages.sh
 	@python3 images/build.py --load
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster" tests
-	@KUBECONFIG=$$($(CLUSTER) kubeconfig) $(BIN)/pytest -m cluster tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n 2 --dist loadfile -m "not cluster" tests
+	@PATH="$(CURDIR)/$(BIN):$$PATH" KUBECONFIG=$$($(CLUSTER) kubeconfig) pytest -m cluster tests
 
 .PHONY: test-fast
 test-fast: install ## The tests that need no cluster and no time
-	@$(BIN)/pytest -n 2 --dist loadgroup -m "not cluster and not slow" tests/unit tests/contract
+	@PATH="$(CURDIR)/$(BIN):$$PATH" pytest -n 2 --dist loadfile -m "not cluster and not slow" tests/unit tests/contract
 
 .PHONY: check
 check: install ## Every linter

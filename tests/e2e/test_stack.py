@@ -178,7 +178,7 @@ def test_deletion_leaves_only_the_volume(kubectl: Kubectl) -> None:
     )
     selector = "observability.forge.dev/stack=demo"
     eventually("no children", lambda: not kubectl.names(kinds, selector), seconds=120)
-    claims = kubectl.json("persistentvolumeclaims")["items"]
+    claims = kubectl.json("persistentvolumeclaims", "-l", selector)["items"]
     assert len(claims) == 1
     assert claims[0]["status"]["phase"] == "Bound"
     eventually("no pods", lambda: not kubectl.names("pods", selector), seconds=120)

@@ -14,7 +14,7 @@ from forge_stack.decisions import (
     retry_delay,
 )
 from forge_stack.model import Source, Transform, TransformStatus
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -99,6 +99,7 @@ def test_retry_delay_grows_and_is_bounded() -> None:
     assert max(delays) == delays[-1] == 3600
 
 
+@settings(deadline=None)  # a whole history a case; the machine may be busy
 @given(
     ends=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 2000)), min_size=1, max_size=25),
     lengths=st.lists(st.tuples(st.integers(1, 300), st.booleans()), min_size=60, max_size=60),
