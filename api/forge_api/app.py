@@ -9,7 +9,7 @@ from importlib.metadata import version
 from fastapi import Depends, FastAPI
 from fastapi_offline import FastAPIOffline
 
-from forge_api import problems
+from forge_api import metrics, problems
 from forge_api.auth import Tokens, guard
 from forge_api.repository import Gold
 from forge_api.routes import health, page, platform, summary, tickets
@@ -53,4 +53,5 @@ def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_
     for module in (tickets, summary, platform):
         app.include_router(module.router, prefix="/api/v1", dependencies=[Depends(guard(tokens))])
     page.install(app, stack_name)
+    metrics.install(app)  # last: it counts the routes above
     return app

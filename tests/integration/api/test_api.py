@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from forge_api.app import create_app
+from prometheus_client.parser import text_string_to_metric_families
 
 from .conftest import Backend, Row, refill
 
@@ -29,6 +30,26 @@ async def api(backend: Backend) -> AsyncIterator[httpx.AsyncClient]:
 async def test_ready(api: httpx.AsyncClient) -> None:
     response = await api.get("/readyz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+async def test_the_metrics_tell_of_requests_and_sources(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:
+    for path in ("tickets?limit=1", "tickets?limit=2", "tickets/PAY-999999", "coverage"):
+        await api.get(f"/api/v1/{path}")
+    families = list(text_string_to_metric_families((await api.get("/metrics")).text))
+    samples = [(s.name, s.labels, s.value) for family in families for s in family.samples]
+    counted = {(labels["route"], labels["status"]): v for n, labels, v in samples if n == "forge_api_requests_total"}
+    assert counted == {
+        ("/api/v1/tickets", "200"): 2,
+        ("/api/v1/tickets/{key}", "404"): 1,
+        ("/api/v1/coverage", "200"): 1,
+    }
+    assert ("forge_api_store_up", {}, 1) in samples
+    for row in rows["coverage"]:
+        labels = {"source": row["source"], "type": row["type"]}
+        assert ("forge_source_rows", labels, row["rows"]) in samples
+        if row["newest_event_at"]:
+            newest = ("forge_source_newest_event_timestamp_seconds", labels, row["newest_event_at"].timestamp())
+            assert newest in samples
 
 
 async def test_the_link_leads_through_all_pages(api: httpx.AsyncClient, rows: dict[str, list[Row]]) -> None:

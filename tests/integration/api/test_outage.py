@@ -8,7 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from forge_api import metrics
 from forge_api.app import create_app
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import make_url
 
 from tests.conftest import StoreServer, start_store, stop_store
@@ -68,6 +70,37 @@ async def test_a_store_that_stops_and_comes_back(
     own_store.process = start_store(tmp_path, "--port", str(own_store.port)).process
     assert (await api.get("/readyz")).status_code == 200
     assert (await api.get("/api/v1/tickets")).json() == before
+
+
+async def test_metrics_of_the_sources_while_the_store_stops(
+    api: httpx.AsyncClient, own_store: StoreServer, rows: dict[str, list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def scrape() -> tuple[float, list[tuple[str, float]]]:
+        response = await api.get("/metrics")
+        assert response.status_code == 200
+        found = [s for family in text_string_to_metric_families(response.text) for s in family.samples]
+        up = [s.value for s in found if s.name == "forge_api_store_up"]
+        assert len(up) == 1
+        sources = [(f"{s.name}{s.labels}", s.value) for s in found if s.name.startswith("forge_source_")]
+        return up[0], sorted(sources)
+
+    fill_clickhouse(own_store.dsn, rows)
+    expected = [
+        (f"forge_source_{name}{ {'source': row['source'], 'type': row['type']} }", value)
+        for row in rows["coverage"]
+        for name, value in (
+            ("newest_event_timestamp_seconds", row["newest_event_at"] and row["newest_event_at"].timestamp()),
+            ("last_load_timestamp_seconds", row["last_load_at"] and row["last_load_at"].timestamp()),
+            ("rows", row["rows"]),
+        )
+        if value is not None
+    ]
+    assert len(expected) == 7  # a source that never loaded has rows, 0, and no times
+    assert await scrape() == (1, sorted(expected))
+    stop_store(own_store)
+    assert await scrape() == (1, sorted(expected)), "the store is not asked at every scrape"
+    monkeypatch.setattr(metrics, "CACHE_SECONDS", 0)
+    assert await scrape() == (0, [])
 
 
 async def test_gold_that_is_not_built_yet(
