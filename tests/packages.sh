@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Debian's packages that tests use beside the cluster: a browser to look at the page with, a PostgreSQL for the API's repository.
+# Debian packages that tests use: a browser to look at the page with, a PostgreSQL for the API's repository.
 # Where they are there already, or where this is no Debian with root, nothing is done, and what lacks them is skipped.
 set -euo pipefail
 missing=()

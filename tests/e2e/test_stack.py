@@ -143,7 +143,7 @@ def test_bad_input_is_told_and_the_rest_goes_on(kubectl: Kubectl) -> None:
     told = sources()
     assert "not-there" in told["langfuse"]["message"]
     assert told["github"]["reason"] == "Unauthorized"
-    assert "token" in told["github"]["message"]
+    assert "credentialsSecretRef" in told["github"]["message"]
     assert told["jira"]["reason"] == "Unreachable"
     assert "no-such-host.invalid" in told["jira"]["message"]
     assert told["prometheus"]["rows"]["samples"] > 0
