@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,22 @@ def test_pods_say_nothing_they_should_not(kubectl: Kubectl) -> None:
         "kubectl", "-n", "forge-observability", "logs", "-l", "app.kubernetes.io/name=forge-observability", "--tail=-1"
     )
     assert [word[:4] + "..." for word in words if word in told] == []
+
+
+def test_the_cli_applies_and_tells(kubectl: Kubectl, tmp_path: Path) -> None:
+    """The same file through the CLI changes nothing; its status tells what kubectl tells."""
+    before = kubectl.json("obs", "demo")["metadata"]["generation"]
+    file = tmp_path / "stack.yaml"
+    file.write_text(demo_stack("--schedule", "* * * * *"))
+    cli = str(Path(sys.executable).parent / "forge-observability")
+    told = command(cli, "apply", "-f", str(file), "-n", kubectl.namespace)
+    assert f"observabilitystack/demo applied in {kubectl.namespace}" in told
+    assert kubectl.json("obs", "demo")["metadata"]["generation"] == before
+    told = command(cli, "status", "demo", "-n", kubectl.namespace)
+    assert told.count("Healthy") == 4
+    assert kubectl.json("obs", "demo")["status"]["apiUrl"] in told
+    file.write_text(file.read_text().replace("sources:", "sourcez: []\n  sources:"))
+    assert "spec.sourcez: unknown field" in command(cli, "apply", "-f", str(file), check=False)
 
 
 def bad_stack(kubectl: Kubectl) -> None:
