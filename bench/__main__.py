@@ -30,7 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--only", default="", help="run the benchmarks whose name starts with this")
     only = parser.parse_args().only
-    console = Console()
+    console = Console(width=max(Console().width, 140))
     chosen = {name: run for name, run in BENCHMARKS.items() if name.startswith(only)}
     if not chosen:
         console.print(f"no benchmark starts with {only!r}; there are: {', '.join(BENCHMARKS)}")
