@@ -85,7 +85,7 @@ def decode(keys: Sequence[SortKey], token: str, question: Mapping[str, Any]) -> 
         if len(values) != len(keys):
             raise ValueError
         typed = [_typed(key.column, value) for key, value in zip(keys, values, strict=True)]
-    except (ValueError, TypeError, InvalidOperation, binascii.Error, RecursionError):
+    except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error, RecursionError):
         raise InvalidTokenError("it is not a token of this API: pass `next` of the page before, unchanged") from None
     if made_for != fingerprint(question):
         raise InvalidTokenError("it belongs to other filters or another order: repeat the question it came from")
@@ -111,7 +111,9 @@ def _typed(column: Column[Any], value: Any) -> Any:
         return moment
     if isinstance(column.type, Money):
         amount = Decimal(str(value))
-        if not amount.is_finite() or abs(amount) >= MONEY_LIMIT:
+        exponent = amount.as_tuple().exponent
+        # Written out, 1e-999999999 would be a gigabyte of zeros.
+        if not isinstance(exponent, int) or abs(amount) >= MONEY_LIMIT or not -12 <= exponent <= 26:
             raise ValueError
         return amount
     expected = column.type.python_type

@@ -188,6 +188,13 @@ def by_stage_and_model() -> Select[Any]:
     )
 
 
+def costs_total() -> Select[Any]:
+    """One row: all cost, and that which has a ticket; both null when there are no calls."""
+    c = ticket_costs.c
+    attributed = case((c.ticket_key != "", c.cost_usd))
+    return select(func.sum(c.cost_usd).label("total_usd"), func.sum(attributed).label("attributed_usd"))
+
+
 def list_coverage() -> Select[Any]:
     """A row a source."""
     return select(coverage).order_by(coverage.c.source).limit(MAX_GROUPS)

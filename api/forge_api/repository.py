@@ -61,6 +61,10 @@ class Gold:
         """Cost by stage and model."""
         return self._store.rows(queries.by_stage_and_model())
 
+    def costs_total(self) -> Row:
+        """Cost over all stages and models, however many there are."""
+        return self._store.rows(queries.costs_total())[0]
+
     def coverage(self) -> list[Row]:
         """What each source brought, and when."""
         return self._store.rows(queries.list_coverage())

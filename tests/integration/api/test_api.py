@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
+from forge_api import queries
 from forge_api.app import create_app
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -102,6 +103,17 @@ async def test_the_summary_adds_up(api: httpx.AsyncClient, rows: dict[str, list[
     assert abs(Decimal(cost["per_done_ticket_usd"]) - sum(done) / len(done)) < Decimal("1e-11")
     assert sum(project["tickets"] for project in summary["by_project"]) == summary["tickets"] == len(rows["tickets"])
     assert [source["source"] for source in summary["coverage"]] == ["jira", "langfuse", "metrics"]
+
+
+async def test_the_total_counts_groups_that_are_not_listed(
+    api: httpx.AsyncClient, rows: dict[str, list[Row]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "MAX_GROUPS", 1)
+    summary = (await api.get("/api/v1/summary")).json()
+    assert len(summary["by_stage_and_model"]) == 1
+    assert Decimal(summary["cost"]["total_usd"]) == sum(row["cost_usd"] for row in rows["ticket_costs"])
+    unattributed = sum(row["cost_usd"] for row in rows["ticket_costs"] if not row["ticket_key"])
+    assert Decimal(summary["cost"]["unattributed_usd"]) == unattributed
 
 
 async def test_gold_without_rows_is_zeros_and_nulls(

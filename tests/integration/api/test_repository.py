@@ -182,6 +182,7 @@ def test_every_store_gives_the_same_answers(backends: list[Backend]) -> None:
             "flow": b.gold.flow(),
             "by_project": b.gold.by_project(),
             "costs": b.gold.costs(),
+            "costs_total": b.gold.costs_total(),
             "coverage": b.gold.coverage(),
         }
         for b in backends

@@ -51,7 +51,8 @@ def test_garbage_is_refused(token: str) -> None:
 
 FORGED: list[Any] = [
     ["NaN", "k"], ["Infinity", "k"], ["1e30", "k"], ["x", "k"], [[], "k"], [{}, "k"], ["1", None], ["1", 5],
-    ["1", "a\x00"], ["1"], ["1", "k", "k"], "ab", None, 5, {"a": 1, "b": 2},
+    ["1", "a\x00"], ["1"], ["1", "k", "k"],
+    ["1e-999999", "k"], ["0e-999999", "k"], ["0e999999", "k"], "ab", None, 5, {"a": 1, "b": 2},
 ]  # fmt: skip
 
 
@@ -74,6 +75,7 @@ def test_forged_values_are_refused(values: Any) -> None:
         ("llm_calls", 1.5),
         ("lead_time_seconds", True),
         ("lead_time_seconds", "1"),
+        ("lead_time_seconds", 10**400),
     ],
 )
 def test_forged_values_of_the_wrong_type_are_refused(sort: str, value: Any) -> None:
