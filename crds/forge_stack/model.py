@@ -34,9 +34,21 @@ SOURCE_TYPES: tuple[SourceType, ...] = ("langfuse", "github", "jira", "prometheu
 Duration = Annotated[
     str,
     Field(max_length=16),
-    Matches(r"^([0-9]+[smhd])+$", "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d"),
+    # The digits are bounded so that a moment that far from now is still one that Python can hold.
+    Matches(
+        r"^([0-9]{1,8}[sm]|[0-9]{1,5}[hd])+$",
+        "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d (at most 99999d)",
+    ),
 ]
 Text = Annotated[str, Field(min_length=1, max_length=253)]
+SecretName = Annotated[
+    Text,
+    # It becomes a part of a URL path: nothing but a name may pass.
+    Matches(
+        r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        "not the name of a Secret; write lower-case letters, digits, - and ., e.g. github-credentials",
+    ),
+]
 Url = Annotated[
     str,
     Field(max_length=512),
@@ -97,7 +109,7 @@ TimeZone = Annotated[Text, AfterValidator(_known_zone)]
 class SecretRef(Part):
     """A Secret in the stack's namespace."""
 
-    name: Text = Field(description="Name of the Secret.")
+    name: SecretName = Field(description="Name of the Secret.")
 
 
 class SecretKeyRef(SecretRef):
@@ -586,7 +598,6 @@ class Metadata(BaseModel):
     generation: int = 0
     annotations: dict[str, str] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
-    deletion_timestamp: datetime | None = None
     resource_version: str = ""
 
 

@@ -209,11 +209,14 @@ class StoreDsn:
             "clickhouse+http": False,
             "clickhouse+https": True,
         }
-        if url.scheme not in schemes or not url.hostname:
+        if "://" not in text or url.scheme not in schemes or not url.hostname:
             raise ValueError(
-                f"the store DSN starts with {url.scheme or 'no scheme'!r} or names no host; "
+                "the store DSN starts with another scheme than http or https, or names no host; "
                 "expected http://user:password@host:8123"
             )
+        if "@" in url.path + url.query + url.fragment:
+            # The password holds a /, ? or # as it is, so that what was taken for the host is a part of it.
+            raise ValueError("the store DSN has an @ after its host; percent-encode /, ?, # and @ in its password")
         secure = schemes[url.scheme]
         return cls(
             host=url.hostname,

@@ -22,10 +22,14 @@ from forge_operator.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LEASE = "forge-operator"
 KIND = Kind("Lease", "coordination.k8s.io", "v1", "leases")
 DURATION, DEADLINE, PERIOD = 15.0, 10.0, 2.0
 """Seconds: how long a Lease holds, how long its holder goes on without renewing it, how often it is renewed."""
+
+
+def lease_name(operator_class: str) -> str:
+    """The Lease of one class of operators: those of another may live in the same namespace and lead at the same time."""
+    return f"forge-operator-{operator_class}" if operator_class else "forge-operator"
 
 
 class LeadershipLostError(RuntimeError):
@@ -36,15 +40,16 @@ class Lease:
     """The Lease as one candidate sees it. Whether it ran out is told by this process's own clock alone: by how long
     ago it was last seen to change."""
 
-    def __init__(self, api: Api, namespace: str, identity: str) -> None:
+    def __init__(self, api: Api, namespace: str, name: str, identity: str) -> None:
         self._api = api
         self._namespace = namespace
+        self.name = name
         self._identity = identity
         self._seen: tuple[object, float] = (None, 0.0)
 
     async def hold(self) -> bool:
         """Take or renew the Lease; whether it is ours now."""
-        lease = await self._api.get(KIND, self._namespace, LEASE)
+        lease = await self._api.get(KIND, self._namespace, self.name)
         if lease is None:
             return await self._write({}, create=True)
         spec = lease.get("spec", {})
@@ -58,7 +63,7 @@ class Lease:
 
     async def give_back(self) -> None:
         """Let the next one start at once, if the Lease is still ours."""
-        lease = await self._api.get(KIND, self._namespace, LEASE)
+        lease = await self._api.get(KIND, self._namespace, self.name)
         if lease is not None and lease.get("spec", {}).get("holderIdentity") == self._identity:
             lease["spec"]["holderIdentity"] = ""
             await self._api.replace(KIND, lease)
@@ -74,7 +79,7 @@ class Lease:
             "acquireTime": old.get("acquireTime", now) if ours else now,
             "leaseTransitions": old.get("leaseTransitions", 0) + (0 if ours or create else 1),
         }
-        meta = lease.get("metadata", {"name": LEASE, "namespace": self._namespace})
+        meta = lease.get("metadata", {"name": self.name, "namespace": self._namespace})
         manifest = {"apiVersion": KIND.api_version, "kind": KIND.kind, "metadata": meta, "spec": spec}
         try:
             await (self._api.create(manifest, KIND) if create else self._api.replace(KIND, manifest))
@@ -93,7 +98,7 @@ async def lead(api: Api, settings: Settings, work: Callable[[], Awaitable[None]]
     if not settings.leader_election:
         await work()
         return
-    lease = Lease(api, settings.namespace, f"{settings.identity}-{os.getpid()}")
+    lease = Lease(api, settings.namespace, lease_name(settings.operator_class), f"{settings.identity}-{os.getpid()}")
     while not await _try(lease):  # noqa: ASYNC110 - the Lease is not ours to be woken by
         await asyncio.sleep(PERIOD)
     logger.info("leading")
@@ -121,9 +126,9 @@ async def _renew(lease: Lease) -> None:
         if held:
             renewed = asked
         elif held is False:
-            raise LeadershipLostError(f"another took the Lease {LEASE}")
+            raise LeadershipLostError(f"another took the Lease {lease.name}")
         elif time.monotonic() - renewed > DEADLINE:
-            raise LeadershipLostError(f"the Lease {LEASE} was not renewed for {DEADLINE:.0f} s")
+            raise LeadershipLostError(f"the Lease {lease.name} was not renewed for {DEADLINE:.0f} s")
 
 
 async def _try(lease: Lease) -> bool | None:

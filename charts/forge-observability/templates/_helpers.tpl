@@ -10,6 +10,11 @@
 {{- .Values.serviceAccount.name | default (include "forge.fullname" .) -}}
 {{- end -}}
 
+{{- /* As the operator names it (forge_operator.leader.lease_name). */ -}}
+{{- define "forge.lease" -}}
+forge-operator{{ with .Values.operatorClass }}-{{ . }}{{ end }}
+{{- end -}}
+
 {{- define "forge.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}

@@ -60,16 +60,16 @@ class Inputs:
         return self.stack.metadata.namespace
 
 
-def labels(inputs: Inputs, component: str, **more: str) -> dict[str, str]:
-    """The recommended labels, and the stack's own."""
+def labels(inputs: Inputs, component: str, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The recommended labels and the stack's own, over any that are given."""
     return {
+        **(more or {}),
         NAME_LABEL: "forge-observability",
         INSTANCE_LABEL: inputs.name,
         COMPONENT_LABEL: component,
         PART_OF_LABEL: inputs.name,
         MANAGED_BY_LABEL: MANAGER,
         STACK_LABEL: inputs.name,
-        **more,
     }
 
 
@@ -109,7 +109,7 @@ def child(
         "metadata": {
             "name": name,
             "namespace": inputs.namespace,
-            "labels": labels(inputs, component, **(more or {})),
+            "labels": labels(inputs, component, more),
             "ownerReferences": [owner(inputs)],
         },
         **body,

@@ -55,7 +55,7 @@ def cron_job(inputs: Inputs, source: Source) -> Manifest:
             "successfulJobsHistoryLimit": HISTORY,
             "failedJobsHistoryLimit": HISTORY,
             "jobTemplate": {
-                "metadata": {"labels": labels(inputs, COMPONENT, **{SOURCE_LABEL: source.name})},
+                "metadata": {"labels": labels(inputs, COMPONENT, {SOURCE_LABEL: source.name})},
                 "spec": job_spec(inputs, source),
             },
         },
@@ -114,7 +114,7 @@ def job_spec(inputs: Inputs, source: Source) -> dict[str, Any]:
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
         "template": {
-            "metadata": {"labels": labels(inputs, COMPONENT, **{SOURCE_LABEL: source.name})},
+            "metadata": {"labels": labels(inputs, COMPONENT, {SOURCE_LABEL: source.name})},
             "spec": pod_spec(
                 inputs,
                 restartPolicy="Never",

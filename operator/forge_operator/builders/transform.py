@@ -81,7 +81,7 @@ def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
             "template": {
-                "metadata": {"labels": labels(inputs, COMPONENT, **{SEQUENCE_LABEL: str(sequence)})},
+                "metadata": {"labels": labels(inputs, COMPONENT, {SEQUENCE_LABEL: str(sequence)})},
                 "spec": pod_spec(
                     inputs,
                     restartPolicy="Never",

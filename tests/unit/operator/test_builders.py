@@ -6,6 +6,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def test_every_child_is_ours_and_dies_with_the_stack(inputs: Inputs) -> None:
         assert meta["labels"]["app.kubernetes.io/managed-by"] == "forge-operator"
         assert meta["labels"][STACK_LABEL] == "acme"
         assert [(o["uid"], o["controller"]) for o in meta["ownerReferences"]] == [("uid-of-acme", True)]
+
+
+@pytest.mark.parametrize(
+    "name", ["component", "inputs", "release", STACK_LABEL, "app.kubernetes.io/managed-by", "app.kubernetes.io/name"]
+)
+def test_labels_of_a_user_may_have_any_name_and_replace_none_of_ours(inputs: Inputs, name: str) -> None:
+    """A child without our labels is not found again: it would be applied in each pass and never be deleted."""
+    stack = make_stack(lambda manifest: manifest["spec"]["monitoring"].update(labels={name: "theirs"}))
+    (monitor,) = [m for m in desired_children(replace(inputs, stack=stack)) if m["kind"] == "ServiceMonitor"]
+    labels = monitor["metadata"]["labels"]
+    assert labels[STACK_LABEL] == "acme"
+    assert labels["app.kubernetes.io/managed-by"] == "forge-operator"
+    assert name in labels
 
 
 def test_data_volumes_have_no_owner(inputs: Inputs) -> None:
@@ -177,8 +191,6 @@ def test_a_token_only_where_one_is_wanted(inputs: Inputs) -> None:
 
 def test_only_the_hash_of_a_secret_restarts_pods(inputs: Inputs) -> None:
     """What is not the API's does not change when its token does."""
-    from dataclasses import replace
-
     before, after = everything(inputs), everything(replace(inputs, api_hash="another"))
     changed = [(m["kind"], m["metadata"]["name"]) for m, n in zip(before, after, strict=True) if m != n]
     assert changed == [("Deployment", "acme-api")]

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 import yaml
 from forge_operator.apply import NEVER_PRUNED
+from forge_operator.leader import lease_name
 from forge_operator.names import CHILDREN
 from forge_stack import crd
 
@@ -70,3 +71,10 @@ def test_rights_are_what_each_kind_of_child_needs() -> None:
     needed["batch", "jobs"] |= {"create", "delete"}
     assert {key: given[key] for key in needed} == needed
     assert not [verbs for verbs in given.values() if "*" in verbs or "escalate" in verbs]
+
+
+def test_the_role_speaks_of_the_lease_that_the_operator_takes() -> None:
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    lease = lease_name("CLASS").replace("-CLASS", "{{ with .Values.operatorClass }}-{{ . }}{{ end }}")
+    assert f'define "forge.lease" -}}}}\n{lease}\n' in helpers
+    assert '[{{ include "forge.lease" . }}]' in (CHART / "templates" / "rbac.yaml").read_text()

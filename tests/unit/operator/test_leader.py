@@ -14,6 +14,12 @@ from stack_objects import make_settings
 Manifest = dict[str, Any]
 
 
+def test_operators_of_two_classes_in_one_namespace_do_not_share_a_lease() -> None:
+    """Else the second would stand by for ever, and look well. The chart gives the right to the same name."""
+    assert leader.lease_name("") == "forge-operator"
+    assert leader.lease_name("canary") == "forge-operator-canary"
+
+
 class OneLease:
     """Where the Lease is kept, with the API server's rules: unique name, writes over the version that was read."""
 

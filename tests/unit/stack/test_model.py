@@ -96,6 +96,13 @@ def test_every_field_is_described() -> None:
         ),
         ({"sources": [{"name": "a"}]}, "spec.sources[0]: source: set exactly one"),
         ({"transform": {"settleTime": "1h", "longestWait": "5m"}}, "spec.transform: transform: settleTime is longer"),
+        # Longer than a timedelta: the sum of it and a moment would be an error in each reconcile.
+        ({"transform": {"longestWait": "99999999999999d"}}, "spec.transform.longestWait: not a duration"),
+        # A part of a URL path at the API server: with dots and slashes it would lead into another namespace.
+        (
+            {"store": {"external": {"dsnSecretRef": {"name": "../../other/secrets/x"}}}},
+            "spec.store.external.dsnSecretRef.name: not the name of a Secret",
+        ),
     ],
 )
 def test_bad_specs_are_explained(spec: dict[str, Any], expected: str) -> None:

@@ -58,7 +58,10 @@ def test_dsn_schemes(scheme: str) -> None:
     assert StoreDsn.parse(dsn.url) == dsn
 
 
-@pytest.mark.parametrize("bad", ["", "store:8123", "ftp://u:hunter2@h", "http://u:hunter2@h:port", "http://"])
+@pytest.mark.parametrize(
+    "bad",
+    ["", "store:8123", "ftp://u:hunter2@h", "http://u:hunter2@h:port", "http://", "hunter2:x", "http://hunter2:1#2@h"],
+)
 def test_a_bad_dsn_is_told_without_repeating_it(bad: str) -> None:
     with pytest.raises(ValueError, match="store DSN") as caught:
         StoreDsn.parse(bad)
