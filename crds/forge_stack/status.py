@@ -6,7 +6,7 @@ do, lastTransitionTime only when the status changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
@@ -147,14 +147,19 @@ def assemble(
     transform_pending: str,
     api: Fact,
     api_url: str,
+    refused: Mapping[str, Fact] | None = None,
 ) -> StackStatus:
-    """The whole status. Ready means: the store answers, every source is loaded, gold is built, the API serves it."""
+    """The whole status. Ready means: the store answers, every source is loaded, gold is built, the API serves it.
+
+    `refused` overrules conditions, by name: what the runtime was not allowed to make.
+    """
     facts = {
         "SpecAccepted": Fact(True, "Valid"),
         "StoreReady": store,
         "SourcesHealthy": sources_fact(sources),
         "Transformed": transform_fact(transform, running=transform_running, pending=transform_pending),
         "APIReady": api,
+        **(refused or {}),
     }
     blocking = [(name, fact) for name, fact in facts.items() if fact.holds is not True]
     false = [(name, fact) for name, fact in blocking if fact.holds is False]

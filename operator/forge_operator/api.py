@@ -100,6 +100,11 @@ class Api:
         answer = await self.request("GET", kind.path(namespace) if namespace else _everywhere(kind), query=query)
         return [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"]]
 
+    async def find(self, kind: Kind, namespace: str, name: str) -> Manifest | None:
+        """One object by the right to list alone; None when there is none."""
+        answer = await self.request("GET", kind.path(namespace), query={"fieldSelector": f"metadata.name={name}"})
+        return dict(answer["items"][0]) if answer["items"] else None
+
     async def create(self, manifest: Manifest, kind: Kind | None = None) -> Manifest:
         """Create. Raises ApiError 409 when the name is taken."""
         kind = kind or kind_of(manifest)

@@ -9,11 +9,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from forge_operator.api import Api, ApiError
-from forge_operator.names import MANAGER, Manifest
+from forge_operator.names import MANAGED_BY_LABEL, MANAGER, STACK_LABEL, Manifest, controller_uid, kind_of, label
 from forge_operator.world import ChildKey, World
 
 NEVER_PRUNED = frozenset({"Pod", "Job", "Secret"})
 """Pods are their controllers'; Jobs have a history of their own; a made Secret goes only with its stack."""
+
+REFUSED = frozenset({400, 403, 422})
+"""HTTP statuses by which the API server says that it will not have an object as it is."""
 
 _VOLATILE = ("resourceVersion", "managedFields", "generation")
 
@@ -29,7 +32,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A child that the API server did not take: an admission webhook, a quota, a field that cannot be changed."""
+    """A child that cannot be: an admission webhook, a quota or a fixed field forbids it, or its name is taken."""
 
     manifest: Manifest
     message: str
@@ -97,10 +100,12 @@ class Applier:
         before = _digest(_stable(live)) if live is not None else ""
         if known == _Memory(intent, before):
             return None
+        if live is None and (told := await self._taken(uid, manifest)):
+            return Refusal(manifest, told)
         try:
             after_manifest = await self._api.apply(manifest)
         except ApiError as error:
-            if error.status in (400, 403, 422):
+            if error.status in REFUSED:
                 return Refusal(manifest, error.message)
             raise
         after = _digest(_stable(after_manifest))
@@ -108,6 +113,26 @@ class Applier:
         if known is None or known.intent != intent or before == after:
             return None
         return Repair(key[0], key[1], _last_manager(live) if live is not None else "whoever deleted it")
+
+    async def _taken(self, uid: str, manifest: Manifest) -> str:
+        """Whose the name is already; empty when it is free or the stack's own.
+
+        A forced apply would take over anybody's object, and the end of the stack would delete it. What carries the
+        stack's labels and has no owner was brought back from a backup, and is taken.
+        """
+        meta = manifest["metadata"]
+        found = await self._api.find(kind_of(manifest), meta["namespace"], meta["name"])
+        if found is None or controller_uid(found) == uid:
+            return ""
+        same = all(label(found, name) == label(manifest, name) for name in (MANAGED_BY_LABEL, STACK_LABEL))
+        if same and not controller_uid(found):
+            return ""
+        owner = next(
+            (f"{o['kind']} {o['name']}" for o in found["metadata"].get("ownerReferences", [])), "somebody else"
+        )
+        return (
+            f"the name is taken by one of {owner}; remove or rename that, or give the stack or its source another name"
+        )
 
 
 def _key(manifest: Manifest) -> ChildKey:

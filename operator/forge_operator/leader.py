@@ -28,7 +28,7 @@ DURATION, DEADLINE, PERIOD = 15.0, 10.0, 2.0
 
 
 def lease_name(operator_class: str) -> str:
-    """The Lease of one class of operators: those of another may live in the same namespace and lead at the same time."""
+    """The Lease of a class of operators; those of another class may lead in the same namespace at the same time."""
     return f"forge-operator-{operator_class}" if operator_class else "forge-operator"
 
 

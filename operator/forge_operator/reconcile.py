@@ -10,18 +10,18 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
-from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
+from forge_stack.decisions import FinishedLoad, RunTransform, Wait, decide_transform
 from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus, explain
 from forge_stack.status import Fact, assemble, observe_source, refused
 from pydantic import ValidationError
 
 from forge_operator import builders, loads, transforms
 from forge_operator.api import Api, ApiError
-from forge_operator.apply import Applier, Refusal
+from forge_operator.apply import REFUSED, Applier, Refusal
 from forge_operator.builders import Inputs
 from forge_operator.events import Happening, Recorder, subject_of
 from forge_operator.names import (
@@ -54,6 +54,15 @@ LOOK_FOR_STORE = timedelta(seconds=15)
 """How soon an external store is asked again."""
 TRY_AGAIN = timedelta(seconds=30)
 """How soon a refused child is tried again; what refuses it is not watched."""
+
+
+@dataclass
+class Started:
+    """What one pass started: what to tell of it, what was refused, and when to look again for what was not due."""
+
+    happenings: list[Happening] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+    looks: list[datetime | None] = field(default_factory=list)
 
 
 class Reconciler:
@@ -124,6 +133,20 @@ class Reconciler:
             running=bool(running),
             settings=spec.transform,
         )
+        started = await self._start_due(
+            inputs,
+            world,
+            decision,
+            finished,
+            committed,
+            [] if store.holds is not True else list(new.values()),
+            problems,
+        )
+        outcomes += started.refusals
+        for refusal in started.refusals:
+            if source_name := label(refusal.manifest, SOURCE_LABEL):
+                problems[source_name] = refused_fact([refusal])
+
         observed = [
             observe_source(
                 loads.settled(known.get(each.source.name), facts.problem),
@@ -143,28 +166,16 @@ class Reconciler:
             transform_pending="no load has succeeded yet" if not finished else "the first transform is due",
             api=api,
             api_url=f"http://{api_name(stack.metadata.name)}.{stack.metadata.namespace}.svc",
+            refused=refused_conditions([*refusals, *started.refusals]),
         )
         await self._commit(stack, manifest, status)
 
-        looks: list[datetime | None] = []
-        happenings = list(outcome_happenings(outcomes, stack, world.now))
+        looks = started.looks
+        happenings = started.happenings + list(outcome_happenings(outcomes, stack, world.now))
         if spec.monitoring.service_monitor and not inputs.service_monitors:
             happenings.append(_no_service_monitors(stack))
         if storage_unchanged(inputs):
             happenings.append(_storage_unchanged(stack))
-        if not spec.suspend:
-            if isinstance(decision, RunTransform):
-                happenings += await self._start_transform(inputs, decision, finished)
-            else:
-                looks.append(decision.until)
-            for each in new.values():
-                if each.active or each.source.suspend or problems[each.source.name] or store.holds is not True:
-                    continue
-                due, attempt = loads.first_load_due(world, each)
-                if due <= world.now:
-                    happenings += await self._start_first_load(inputs, each.source.name, attempt)
-                else:
-                    looks.append(due)
         await self._tidy(world, jobs, committed, sources)
         happenings += source_happenings(stack, status, sources)
         happenings += transform_happenings(stack, status)
@@ -174,7 +185,7 @@ class Reconciler:
             looks.append(world.now + LOOK_FOR_SECRET)
         if spec.store.external is not None and store.holds is not True:
             looks.append(world.now + LOOK_FOR_STORE)
-        if refusals:
+        if refusals or started.refusals:
             looks.append(world.now + TRY_AGAIN)
         return self._next_look(world.now, looks)
 
@@ -251,32 +262,53 @@ class Reconciler:
         body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
         await self._api.replace(STACK, body, "status")
 
-    async def _start_first_load(self, inputs: Inputs, source_name: str, attempt: int) -> list[Happening]:
-        source = next(s for s in inputs.stack.spec.sources if s.name == source_name)
-        job = builders.loads.first_load(inputs, source, attempt)
-        made = await self._create_once(job)
-        if made is None:
-            return []
-        told = f"the first load of {source.name} started" + (f", attempt {attempt}" if attempt > 1 else "")
-        return [Happening("FirstLoadStarted", "Load", told, made["metadata"]["uid"])]
+    async def _start_due(
+        self,
+        inputs: Inputs,
+        world: World,
+        decision: RunTransform | Wait,
+        finished: Sequence[FinishedLoad],
+        committed: TransformStatus,
+        new: Sequence[loads.Loads],
+        problems: Mapping[str, Fact | None],
+    ) -> Started:
+        """Create the Jobs that are due: before the status is written, so that it says which were refused."""
+        started = Started()
+        if inputs.stack.spec.suspend:
+            return started
+        if isinstance(decision, Wait):
+            started.looks.append(decision.until)
+        elif committed != inputs.stack.status.transform:
+            started.looks.append(world.now)  # the position that names the next Job is written first
+        else:
+            covers = [load for load in finished if load.uid in decision.uids]
+            told = f"transform {decision.sequence} started for {len(covers)} load(s) of {', '.join(decision.sources)}"
+            # When another pass was first, its batch stands in its Job; what is not in it waits for the next.
+            job = builders.transform.job(inputs, decision.sequence, covers)
+            await self._create_once(job, started, "TransformStarted", "Transform", told)
+        for each in new:
+            if each.active or each.source.suspend or problems[each.source.name]:
+                continue
+            due, attempt = loads.first_load_due(world, each)
+            if due <= world.now:
+                told = f"the first load of {each.source.name} started" + (f", attempt {attempt}" if attempt > 1 else "")
+                job = builders.loads.first_load(inputs, each.source, attempt)
+                await self._create_once(job, started, "FirstLoadStarted", "Load", told)
+            else:
+                started.looks.append(due)
+        return started
 
-    async def _start_transform(
-        self, inputs: Inputs, decision: RunTransform, finished: Sequence[FinishedLoad]
-    ) -> list[Happening]:
-        covers = [load for load in finished if load.uid in decision.uids]
-        made = await self._create_once(builders.transform.job(inputs, decision.sequence, covers))
-        if made is None:
-            return []  # another pass was first: its batch stands in its Job, what is not in it waits for the next
-        told = f"transform {decision.sequence} started for {len(covers)} load(s) of {', '.join(decision.sources)}"
-        return [Happening("TransformStarted", "Transform", told, made["metadata"]["uid"])]
-
-    async def _create_once(self, job: Manifest) -> Manifest | None:
+    async def _create_once(self, job: Manifest, started: Started, reason: str, action: str, told: str) -> None:
+        """Create a Job whose name is its lock: that it exists already is no error."""
         try:
-            return await self._api.create(job)
+            made = await self._api.create(job)
         except ApiError as error:
-            if error.reason == "AlreadyExists":
-                return None
-            raise
+            if error.status in REFUSED:
+                started.refusals.append(Refusal(job, error.message))
+            elif error.reason != "AlreadyExists":
+                raise
+        else:
+            started.happenings.append(Happening(reason, action, told, made["metadata"]["uid"]))
 
     async def _tidy(
         self,
@@ -337,6 +369,18 @@ def refused_fact(refusals: Sequence[Refusal], component: str = "") -> Fact | Non
             kind, name = refusal.manifest["kind"], refusal.manifest["metadata"]["name"]
             return Fact(False, "ApplyRefused", f"the API server refused {kind} {name}: {refusal.message}")
     return None
+
+
+def refused_conditions(refusals: Sequence[Refusal]) -> dict[str, Fact]:
+    """The conditions that refused children make false, of those that are not a source's, the store's or the API's."""
+    said_elsewhere = {"store", builders.api.COMPONENT, builders.loads.COMPONENT}
+    found: dict[str, Fact] = {}
+    for refusal in refusals:
+        component = label(refusal.manifest, COMPONENT_LABEL)
+        fact = refused_fact([refusal])
+        if component not in said_elsewhere and fact is not None:
+            found.setdefault("Transformed" if component == builders.transform.COMPONENT else "SpecAccepted", fact)
+    return found
 
 
 def _no_service_monitors(stack: ObservabilityStack) -> Happening:
