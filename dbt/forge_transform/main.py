@@ -47,6 +47,8 @@ def transform(settings: Settings, began: float) -> TransformSummary:
             expected=project.relations(folder),
             fingerprint=fingerprint,
         )
+        if not selection.selectors:
+            store.forget_settings(client)
     log(
         "info",
         f"building {'everything' if not selection.selectors else ' '.join(selection.selectors)}: {selection.reason}",

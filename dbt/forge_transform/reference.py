@@ -27,7 +27,9 @@ Conventions of every table:
 - A ticket is found in a pull request by its key in the branch, then the title, then the body; in a trace by the
   metadata `ticket`, then the session, then a tag `ticket:<key>`, then the trace's name. What names none stays in the
   totals, unattributed.
-- Cost counts at the deepest observation of a trace that has any, so that no parent counts a child again.
+- A key that a ticket had before it moved to another project counts as the ticket's own, by Jira's history.
+- Cost counts at the deepest observation of a trace that has cost, tokens at the deepest that has tokens, so that no
+  parent counts a child again.
 """
 
 

@@ -72,6 +72,14 @@ def read_built(client: Client) -> Built:
     return Built(relations, fingerprint)
 
 
+def forget_settings(client: Client) -> None:
+    """Before everything is built: what a build that fails half-way leaves was built with no one set of settings.
+
+    The next transform then builds everything too, even when it has the settings of the last whole build again.
+    """
+    client.command("truncate table if exists silver.transform_settings")
+
+
 def gold_rows(client: Client) -> dict[str, int]:
     """Rows of the gold tables that exist."""
     existing = read_built(client).relations

@@ -110,6 +110,12 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- One row a key stays, the one updated last; the column `tie` decides between rows of one moment. -#}
+{% macro newest_row(key, tie) -%}
+    order by updated_at desc, source_name, {{ tie }} desc
+    limit 1 by {{ key }}
+{%- endmacro %}
+
 {#- The sources of the stack: source_name, source_type. -#}
 {% macro stack_sources() -%}
     {%- for one in var('sources') %}

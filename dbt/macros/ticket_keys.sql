@@ -24,14 +24,27 @@
     {{ var('ticket_key_pattern') | replace('\\', '\\\\') | replace("'", "\\'") }}
 {%- endmacro %}
 
-{#- One row, project_keys: the projects that Jira knows, or none when they do not matter. -#}
+{#- One row, project_keys: the projects that Jira knows or knew tickets of, or none when they do not matter. -#}
 {% macro known_projects() -%}
     {#- The dependency is there either way: dbt parses without variables. -#}
     {%- set issues = ref('jira_issues') -%}
     {%- if var('known_projects_only') | string | lower == 'true' -%}
-    select groupUniqArray(project_key) as project_keys
+    select
+        arrayConcat(
+            groupUniqArray(project_key),
+            arrayMap(key -> replaceRegexpOne(key, '-[0-9]+$', ''), arrayFlatten(groupUniqArray(former_keys)))
+        ) as project_keys
     from {{ issues }}
     {%- else -%}
     select cast([], 'Array(String)') as project_keys
     {%- endif -%}
+{%- endmacro %}
+
+{#- former_key, current_key: how a ticket was called before it moved to another project, and how it is called now. -#}
+{% macro moved_tickets() -%}
+    select
+        arrayJoin(former_keys) as former_key,
+        argMax(ticket_key, updated_at) as current_key
+    from {{ ref('jira_issues') }}
+    group by former_key
 {%- endmacro %}

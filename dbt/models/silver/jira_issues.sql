@@ -2,18 +2,35 @@
 
 with issues as (
 
+    -- One row a key: two sources may see it, and a project that was made anew under its old key brings it again.
     select * from {{ ref('stg_jira__issues') }}
-    {{ one_row_across_sources('jira', 'ticket_key') }}
+    {{ newest_row('ticket_key', 'issue_id') }}
+
+),
+
+moves as (
+
+    -- Jira tells of a move to another project as a change of the field Key.
+    select
+        source_name,
+        issue_id,
+        arraySort(groupUniqArray(upper(from_string))) as former_keys
+    from {{ ref('stg_jira__issue_changelogs') }}
+    where lower(field) = 'key' and from_string != '' and upper(from_string) not in (select ticket_key from issues)
+    group by
+        source_name,
+        issue_id
 
 ),
 
 final as (
 
     select
-        source_name,
-        issue_id,
+        issues.source_name as source_name,
+        issues.issue_id as issue_id,
         ticket_key,
         project_key,
+        moves.former_keys as former_keys,
         summary,
         issue_type,
         status,
@@ -32,6 +49,10 @@ final as (
         updated_at,
         resolved_at
     from issues
+    left join moves
+        on
+            issues.source_name = moves.source_name
+            and issues.issue_id = moves.issue_id
 
 )
 

@@ -2,14 +2,21 @@
 
 with pull_requests as (
 
+    -- One row a pull request: two sources may see it, and a repository brings it again under a new name.
     select * from {{ ref('stg_github__pull_requests') }}
-    {{ one_row_across_sources('github', 'url') }}
+    {{ newest_row('domain(url), node_id', 'url') }}
 
 ),
 
 known_projects as (
 
     {{ known_projects() }}
+
+),
+
+moved_tickets as (
+
+    {{ moved_tickets() }}
 
 ),
 
@@ -25,8 +32,22 @@ evidence as (
 
 ),
 
+linked as (
+
+    select
+        *,
+        multiIf(
+            key_in_branch != '', key_in_branch,
+            key_in_title != '', key_in_title,
+            key_in_body
+        ) as key_found
+    from evidence
+
+),
+
 final as (
 
+    -- What was done under a key of before a move belongs to the ticket as it is called now.
     select
         source_name,
         repository,
@@ -42,11 +63,7 @@ final as (
         base_ref,
         head_sha,
         merge_commit_sha,
-        multiIf(
-            key_in_branch != '', key_in_branch,
-            key_in_title != '', key_in_title,
-            key_in_body
-        ) as ticket_key,
+        coalesce(moved_tickets.current_key, linked.key_found) as ticket_key,
         multiIf(
             key_in_branch != '', 'branch',
             key_in_title != '', 'title',
@@ -66,7 +83,8 @@ final as (
         updated_at,
         merged_at,
         closed_at
-    from evidence
+    from linked
+    left join moved_tickets on linked.key_found = moved_tickets.former_key
 
 )
 

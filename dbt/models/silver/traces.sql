@@ -13,6 +13,12 @@ known_projects as (
 
 ),
 
+moved_tickets as (
+
+    {{ moved_tickets() }}
+
+),
+
 evidence as (
 
     -- The trace contract of docs/architecture.md. Metadata, session and tag hold a key and nothing else, so the whole
@@ -45,8 +51,23 @@ evidence as (
 
 ),
 
+linked as (
+
+    select
+        *,
+        multiIf(
+            key_in_metadata != '', key_in_metadata,
+            key_in_session != '', key_in_session,
+            key_in_tag != '', key_in_tag,
+            key_in_name
+        ) as key_found
+    from evidence
+
+),
+
 final as (
 
+    -- What was done under a key of before a move belongs to the ticket as it is called now.
     select
         source_name,
         project_id,
@@ -57,12 +78,7 @@ final as (
         environment,
         release,
         version,
-        multiIf(
-            key_in_metadata != '', key_in_metadata,
-            key_in_session != '', key_in_session,
-            key_in_tag != '', key_in_tag,
-            key_in_name
-        ) as ticket_key,
+        coalesce(moved_tickets.current_key, linked.key_found) as ticket_key,
         multiIf(
             key_in_metadata != '', 'metadata',
             key_in_session != '', 'session',
@@ -89,7 +105,8 @@ final as (
         latency_seconds,
         started_at,
         updated_at
-    from evidence
+    from linked
+    left join moved_tickets on linked.key_found = moved_tickets.former_key
 
 )
 

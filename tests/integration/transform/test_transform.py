@@ -33,6 +33,7 @@ def pull_request(repository: str, number: int, **more: Any) -> dict[str, Any]:
     return {
         "repository": repository,
         "number": number,
+        "node_id": f"{repository}#{number}",
         "url": f"https://github.com/{repository}/pull/{number}",
         "state": "OPEN",
         "created_at": "2026-01-02T08:00:00Z",
@@ -424,23 +425,35 @@ def test_a_source_that_loaded_nothing_counts_zero(bronze: Any, build: Any, clien
 def test_a_failing_test_stops_what_is_downstream_and_fails(
     bronze: Any, build: Any, transform: Any, client: Client
 ) -> None:
-    """Two issues of one key: the last good gold stays, the summary names the test, the exit code is 1."""
+    """A pull request in a state that does not exist: the last good gold stays, the summary names the test."""
     write_all(bronze)
     everything = build(request())
     before = gold(client)
-    bronze.write("jira", "jira", "2", issues=[issue("77", "FORGE-1", "To Do", "new")])
-    failed = transform.run(request("jira"))
+    bronze.write("github", "github", "2", pull_requests=[pull_request("o/r", 77, head_ref="FORGE-1", state="ODD")])
+    failed = transform.run(request("github"))
+    test = "accepted_values_pull_requests_state__OPEN__CLOSED__MERGED"
     assert failed.code == 1
     assert failed.summary.outcome == "failed"
     assert failed.summary.error.reason == "TestsFailed"
-    assert "unique_jira_issues_ticket_key" in failed.summary.error.message
+    assert test in failed.summary.error.message
     assert (failed.summary.tests.failed, failed.summary.models.failed) == (1, 0)
     assert failed.summary.models.skipped > 0
-    assert {"unique_jira_issues_ticket_key", "tickets"} <= {f.node for f in failed.summary.failures}
+    assert {test, "tickets"} <= {f.node for f in failed.summary.failures}
     after = gold(client)
     assert after["tickets"] == before["tickets"]
-    client.command("alter table bronze.jira_issues delete where id = '77' settings mutations_sync = 2")
-    assert everything.outcome == build(request("jira")).outcome == "succeeded"
+    client.command("alter table bronze.github_pull_requests delete where number = 77 settings mutations_sync = 2")
+    assert everything.outcome == build(request("github")).outcome == "succeeded"
+
+
+def test_a_whole_build_that_fails_is_made_good_by_the_next(bronze: Any, build: Any, client: Client) -> None:
+    """Other settings that end half-way, then the old settings again: what was built with the others must not stay."""
+    write_all(bronze)
+    everything = build(request())
+    before = gold(client)
+    assert build(request(variables={"ticketKeyPattern": "("})).outcome == "failed"
+    again = build(request("prometheus"))
+    assert (again.outcome, again.models.ok) == ("succeeded", everything.models.ok)
+    assert gold(client) == before
 
 
 def test_a_broken_contract_fails(
