@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from forge_stack.model import API_VERSION, KIND, PLURAL, ObservabilityStack
+from forge_stack.model import API_VERSION, KIND, PLURAL, Metadata, ObservabilityStack, StackStatus
 
 from forge_observability.stackfile import StackFile
 
@@ -83,7 +83,7 @@ def apply(file: StackFile, *, namespace: str | None, dry_run: bool) -> Iterator[
 
 
 def read(name: str | None, *, namespace: str | None) -> list[ObservabilityStack]:
-    """The stacks of the namespace, or the one of that name. Raises ClusterError."""
+    """The stacks of the namespace, or the one of that name, without their specs. Raises ClusterError."""
     from kubernetes.dynamic.exceptions import DynamicApiError, NotFoundError
 
     client, default = _client(namespace)
@@ -98,4 +98,13 @@ def read(name: str | None, *, namespace: str | None) -> list[ObservabilityStack]
         raise ClusterError(f"no {PLURAL}/{name} in namespace {target}") from error
     except DynamicApiError as error:
         raise ClusterError(_message(error)) from error
-    return [ObservabilityStack.parse(item) for item in items]
+    return [without_spec(item) for item in items]
+
+
+def without_spec(manifest: dict[str, Any]) -> ObservabilityStack:
+    """What a stack's status tells. Its spec is not checked: one that cannot be read (of a newer version, or with a time
+    zone that nobody knows) has a status too, which says what is wrong with it."""
+    return ObservabilityStack.model_construct(
+        metadata=Metadata.model_validate(manifest["metadata"]),
+        status=StackStatus.model_validate(manifest.get("status") or {}),
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,15 @@ class StackFile:
             documents = [d for d in yaml.safe_load_all(path.read_text(encoding="utf-8")) if d]
         except OSError as error:
             raise StackFileError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise StackFileError(f"{path} is not UTF-8 text") from error
         except yaml.YAMLError as error:
-            raise StackFileError(f"{path} is not YAML: {error}") from error
+            # Without the line itself, which may hold a secret.
+            mark = getattr(error, "problem_mark", None)
+            where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+            raise StackFileError(
+                f"{path} is not YAML{where}: {getattr(error, 'problem', None) or 'bad text'}"
+            ) from None
         kinds = [d.get("kind") if isinstance(d, dict) else type(d).__name__ for d in documents]
         stacks = [d for d, kind in zip(documents, kinds, strict=True) if kind == KIND]
         if len(stacks) != 1:
@@ -52,6 +58,10 @@ class StackFile:
         except ValidationError as error:
             raise StackFileError("\n  ".join([f"{path}: the stack is refused:", *explain(error)])) from error
         secret_manifests = [d for d in documents if d["kind"] == "Secret"]
+        for secret in secret_manifests:
+            meta = secret.get("metadata")
+            if not isinstance(meta, dict) or not isinstance(meta.get("name"), str):
+                raise StackFileError(f"{path}: a Secret has no name; write it as metadata.name")
         return cls(
             path,
             stack,
@@ -64,8 +74,16 @@ class StackFile:
 def _values(path: Path, secret: dict[str, Any]) -> dict[str, str]:
     """A Secret's values; stringData wins over data, as in the API."""
     name = secret["metadata"]["name"]
+    for part in ("data", "stringData"):
+        found = secret.get(part) or {}
+        if not isinstance(found, dict):
+            raise StackFileError(f"{path}: Secret {name}: {part} is no mapping; write a line `key: value` each")
+        for key, value in found.items():
+            if not isinstance(value, str):
+                # YAML reads 0123 as 83 and yes as true: what would be sent is not what stands there.
+                raise StackFileError(f"{path}: Secret {name}: the value of {key} is no text; put it in quotes")
     try:
         values = {k: base64.b64decode(v, validate=True).decode() for k, v in (secret.get("data") or {}).items()}
-    except (binascii.Error, UnicodeDecodeError, TypeError) as error:
+    except ValueError as error:
         raise StackFileError(f"{path}: Secret {name}: a value under data is not base64; use stringData") from error
-    return values | {k: str(v) for k, v in (secret.get("stringData") or {}).items()}
+    return values | (secret.get("stringData") or {})

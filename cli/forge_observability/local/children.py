@@ -30,6 +30,7 @@ class Child:
         self.ended_at: datetime | None = None
         self.code: int | None = None
         self.process: asyncio.subprocess.Process | None = None
+        self.spawned = asyncio.Event()
 
     def seconds(self) -> float:
         """How long it ran, or has run."""
@@ -74,7 +75,10 @@ class Children:
     async def start(self, name: str, command: Command) -> Child:
         """Start a child that must be there. Raises ChildError."""
         child = self._new(name, command)
-        await self._spawn(child, command)
+        try:
+            await self._spawn(child, command)
+        finally:
+            child.spawned.set()
         self._watch(self._wait(child))
         return child
 
@@ -98,6 +102,8 @@ class Children:
             child.code, child.ended_at = 127, datetime.now(UTC)
             self.changed.set()
             return
+        finally:
+            child.spawned.set()
         await self._wait(child)
 
     async def _spawn(self, child: Child, command: Command) -> None:
@@ -124,6 +130,8 @@ class Children:
 
     async def end_all(self) -> None:
         """End every child: the store last, so that the others can finish what they write."""
+        # One that is about to start would outlive us.
+        await asyncio.gather(*(child.spawned.wait() for child in self.named.values()))
         order = sorted(self.named.values(), key=lambda child: child.name == "store")
         for group in ([c for c in order if c.name != "store"], [c for c in order if c.name == "store"]):
             running = [c for c in group if c.process is not None and c.ended_at is None]

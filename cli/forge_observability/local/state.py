@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
@@ -44,6 +45,21 @@ class State(BaseModel):
             return cls.model_validate_json(path.read_bytes())
         except (FileNotFoundError, ValueError):
             return cls()
+
+    def resume(self, sources: Iterable[str]) -> None:
+        """Forget what a new start does not wait for: what failed is tried again at once, for somebody mended it; so is
+        a load that was cut off. Loads of sources that the stack no longer has can be covered by no transform."""
+        names = set(sources)
+        ended = {s.name: s.last_load_time for s in self.status.sources if s.last_load_time is not None}
+        self.last_started = {
+            name: at
+            for name, at in self.last_started.items()
+            if name in names and name not in self.failures and name in ended and ended[name] >= at
+        }
+        self.loads = [load for load in self.loads if load.source in names]
+        self.failures = {}
+        transform = self.status.transform.model_copy(update={"failures": 0})
+        self.status = self.status.model_copy(update={"transform": transform})
 
     def write(self, path: Path) -> None:
         """Write atomically: a crash leaves the old state or the new one."""

@@ -49,7 +49,7 @@ async def run(file: StackFile, options: Options, out: Console) -> int:
     """Run the stack until told to end, or once until all was loaded and transformed. Gives the exit code."""
     runner = Runner(file, options, out)
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         loop.add_signal_handler(number, runner.stop)
     try:
         return await runner.run()
@@ -57,6 +57,13 @@ async def run(file: StackFile, options: Options, out: Console) -> int:
         raise UpError(str(error)) from error
     finally:
         await runner.children.end_all()
+
+
+def ending_signals() -> list[signal.Signals]:
+    """What ends a run in order. A terminal that closes is one of them, unless `nohup` says otherwise: the children are
+    in sessions of their own and would stay."""
+    hangs_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hangs_up else [])]
 
 
 @dataclass
@@ -75,6 +82,7 @@ class Runner:
         self.home.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.state_file = self.home / "state.json"
         self.state = State.read(self.state_file)
+        self.state.resume(source.name for source in self.stack.spec.sources)
         self.children = Children(self.home / "logs", self.changed)
         self.loads: dict[str, Child] = {}
         self.attempted: set[str] = set()
@@ -186,6 +194,8 @@ class Runner:
     async def _answers(self, child: Child, url: str, seconds: float) -> None:
         async with httpx.AsyncClient(trust_env=False) as client:
             for _ in range(int(seconds / 0.1)):
+                if self.stopping.is_set():
+                    return
                 if child.ended_at is not None:
                     break
                 try:
@@ -309,7 +319,8 @@ class Runner:
             self.state.failures[name] = self.state.failures.get(name, 0) + 1
             self._tell(report.load_line(name, False, 0.0, None, message))
             return
-        credentials = self.home / "secrets" / "sources" / name
+        # Emptied: a key that the Secret no longer has must not be used, or be sent to another address.
+        credentials = self.children.scratch(self.home / "secrets" / "sources" / name)
         for key, value in self.file.secrets.get(secret or "", {}).items():
             private_file(credentials / key, value)
         work = self.children.scratch(self.home / "work" / name)

@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 from forge_observability import template
+from forge_observability.cluster import without_spec
 from forge_observability.main import app
 from forge_observability.stackfile import StackFile, StackFileError
+from forge_observability.view import stack_view
+from rich.console import Console
 from typer.testing import CliRunner
 
 SOURCES = list(template.SOURCES)
@@ -56,13 +59,53 @@ def test_secrets_are_decoded_and_string_data_wins(tmp_path: Path) -> None:
             STACK + "---\nkind: Secret\nmetadata: {name: creds}\ndata: {token: '%'}\n",
             "Secret creds: a value under data",
         ),
-        ("a: [", "is not YAML"),
+        (STACK + "---\nkind: Secret\nmetadata: {name: creds}\ndata: {token: ü}\n", "Secret creds: a value under data"),
+        (STACK + "---\nkind: Secret\nstringData: {token: t}\n", "a Secret has no name"),
+        (
+            STACK + "---\nkind: Secret\nmetadata: {name: creds}\nstringData: [token]\n",
+            "stringData is no mapping",
+        ),
+        (
+            STACK + "---\nkind: Secret\nmetadata: {name: creds}\nstringData: {token: 0123}\n",
+            "value of token is no text",
+        ),
+        ("a: [", "is not YAML in line 1, column 5"),
     ],
 )
 def test_mistakes_are_told(text: str, told: str, tmp_path: Path) -> None:
     with pytest.raises(StackFileError) as caught:
         StackFile.read(write(tmp_path, text))
     assert told in str(caught.value)
+
+
+def test_a_mistake_beside_a_secret_does_not_print_it(tmp_path: Path) -> None:
+    text = STACK + "---\nkind: Secret\nmetadata: {name: creds}\nstringData:\n  token: hunter2: x\n"
+    with pytest.raises(StackFileError, match="is not YAML in line 12") as caught:
+        StackFile.read(write(tmp_path, text))
+    assert "hunter2" not in str(caught.value)
+
+
+def test_what_is_no_text_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "stack.yaml"
+    path.write_bytes(b"a: \xff")
+    with pytest.raises(StackFileError, match="is not UTF-8 text"):
+        StackFile.read(path)
+
+
+def test_a_stack_whose_spec_cannot_be_read_has_a_status() -> None:
+    condition = {
+        **{"type": "Ready", "status": "False", "reason": "InvalidSpec", "message": "timeZone 'Mars' is unknown"},
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+    manifest = {
+        "metadata": {"name": "s", "namespace": "n"},
+        "spec": {"sources": [{"name": "p", "timeZone": "Mars", "prometheus": {"url": "http://p"}}]},
+        "status": {"conditions": [condition]},
+    }
+    console = Console(width=200)
+    with console.capture() as shown:
+        console.print(stack_view(without_spec(manifest)))
+    assert "timeZone 'Mars' is unknown" in shown.get()
 
 
 def test_init_writes_what_up_reads_and_does_not_overwrite(tmp_path: Path) -> None:
