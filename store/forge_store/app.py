@@ -100,10 +100,15 @@ class Store:
                 body.close()
 
     async def _execute(self, exchange: Exchange, query: Query) -> None:
-        self._admit(query)
-        session = self._session(exchange, query)
-        self._running[query.id] = query
         reading, writing = _pipe()
+        try:
+            self._admit(query)
+            session = self._session(exchange, query)
+        except StoreError:
+            os.close(reading)
+            os.close(writing)
+            raise
+        self._running[query.id] = query
         work = asyncio.create_task(self._work(query, session, writing))
         gone = asyncio.create_task(exchange.until_gone())
         watch = asyncio.create_task(self._stop_when_gone(gone, query, work))
@@ -149,7 +154,10 @@ class Store:
     async def _stop_when_gone(self, gone: "asyncio.Task[None]", query: Query, work: "asyncio.Task[Result]") -> None:
         """Stops a reading statement whose client went away; one that writes goes on to its end."""
         await asyncio.wait([gone])
-        if not gone.cancelled() and (query.is_read or query.reads_only):
+        if gone.cancelled():
+            return
+        query.abandoned = True  # before the question below: what still waits for its turn asks the other way round
+        if query.is_read or query.reads_only:
             await self._stop(query, work)
 
     async def _stop(self, query: Query, work: "asyncio.Task[Result]") -> None:

@@ -25,9 +25,12 @@ from forge_store.sql import quoted, quoted_name
 logger = logging.getLogger(__name__)
 
 # A string setting without effect outside PromQL: it marks the queries of a connection in system.processes.
-_TAG = "promql_table"
-# What clickhouse-local turns on and a server does not.
-_AS_A_SERVER = "SET implicit_select = 0, allow_introspection_functions = 0"
+TAG = "promql_table"
+# What clickhouse-local turns on and a server does not; and data of the format Values may not call functions (`Guard`).
+_AS_A_SERVER = (
+    "SET implicit_select = 0, allow_introspection_functions = 0, input_format_values_interpret_expressions = 0, "
+    "input_format_values_deduce_templates_of_expressions = 0"
+)
 _HIDDEN = "_local"
 _CACHES = {
     "mark_cache_size": 128 << 20,
@@ -87,7 +90,7 @@ class Connection:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
         self.tag = uuid.uuid4().hex
-        self.execute(_AS_A_SERVER + f", {_TAG} = '{self.tag}'")
+        self.execute(_AS_A_SERVER + f", {TAG} = '{self.tag}'")
 
     def execute(
         self, sql: str, form: str = "TabSeparated", params: Mapping[str, str] | None = None
@@ -196,12 +199,12 @@ class Engine:
 
     def query_id(self, tag: str) -> str | None:
         """The engine's id of the query that runs on the connection of this tag."""
-        found = list(self._control(f"SELECT query_id FROM system.processes WHERE Settings['{_TAG}'] = '{tag}'"))  # noqa: S608
+        found = list(self._control(f"SELECT query_id FROM system.processes WHERE Settings['{TAG}'] = '{tag}'"))  # noqa: S608
         return found[0][0] if found else None
 
     def kill(self, tag: str) -> None:
         """Asks the engine to stop the query that runs on the connection of this tag."""
-        list(self._control(f"KILL QUERY WHERE Settings['{_TAG}'] = '{tag}' ASYNC"))
+        list(self._control(f"KILL QUERY WHERE Settings['{TAG}'] = '{tag}' ASYNC"))
 
     def _control(self, sql: str) -> Iterator[list[str]]:
         connection = self.connect()

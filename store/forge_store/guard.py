@@ -7,8 +7,9 @@ until it is listed here.
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
+from forge_store.engine import TAG
 from forge_store.errors import StoreError
 from forge_store.sql import Token, scan
 
@@ -34,10 +35,16 @@ ENGINES = _names("""
 """)
 SOURCES = _names("clickhouse null")
 # Functions of these names that no list of sources holds.
-FUNCTIONS_REFUSED = _names("file disk python eval catboostevaluate")
+FUNCTIONS_REFUSED = _names("""
+    file disk python eval catboostevaluate aiclassify aiembed aiextract aifilter aigenerate airedact aisimilarity
+    aitranslate
+""")
 SYSTEM_REFUSED = ("SHUTDOWN", "KILL", "SUSPEND")
-# Settings that name files of the server, by how they begin.
-SETTINGS_REFUSED = ("format_schema", "format_template_", "disk", "google_adc", "custom_cached_disks")
+# Settings that name files of the server, read statements in other words than SQL's, or hide them from KILL (the tag of
+# `Connection`), by how they begin.
+SETTINGS_REFUSED = ("format_schema", "format_template_", "disk", "google_adc", "custom_cached_disks", "dialect", TAG)
+# Settings that let data of the format Values call functions: the store decides (`suspects`).
+EVALUATION = ("input_format_values_interpret_expressions", "input_format_values_deduce_templates_of_expressions")
 
 
 class Guard:
@@ -48,7 +55,10 @@ class Guard:
         self._refused = ({name.lower() for name in known} - FUNCTIONS - ENGINES - SOURCES) | FUNCTIONS_REFUSED
         names = b"|".join(name.encode() for name in sorted(self._refused))
         # What a list of values must not hold outside its strings; a quoted name may hide one of the names.
-        self._suspicious = re.compile(rb"\b(?:" + names + rb")\b|`|[\"\x9d]\s*(?:\(|/\*|--|#)", re.IGNORECASE)
+        # Long space after a quote, which may stand across two pieces, is as bad; other letters may be space as well.
+        self._suspicious = re.compile(
+            rb"\b(?:" + names + rb")\b|`|[\"\x9d](?:\s{50}|\s*(?:\(|/\*|--|#|[\x80-\xff]))", re.IGNORECASE
+        )
 
     def check(self, words: list[Token]) -> None:
         """Refuses a statement that reaches outside the store."""
@@ -61,6 +71,8 @@ class Guard:
             after = words[index + 1] if index + 1 < len(words) else None
             if after and after.text == "(" and word.kind in ("word", "name"):
                 self._check_call(word, words[index - 1] if index else None, creates=creates)
+            elif _is_named(word, FUNCTIONS_REFUSED) and _is_function_argument(words[:index]):
+                raise _refusal(f"{word.name} as a function reaches outside the store's own data")
             elif word.says("ENGINE"):
                 self._check_engine(words[index + 1 : index + 3])
             elif word.says("INTO") and after and after.says("OUTFILE"):
@@ -71,16 +83,22 @@ class Guard:
                 raise _refusal(f"SYSTEM {word.text.upper()}")
             elif first == "ATTACH" and word.says("FROM"):
                 raise _refusal("ATTACH ... FROM a folder")
-            elif after and after.text == "=" and word.kind in ("word", "name"):
+            elif word.kind in ("word", "name") and (
+                (after and after.text == "=") or word.name.lower() in EVALUATION  # SETTINGS x means x = 1
+            ):
                 self.check_setting(word.name)
             elif dictionary and word.kind in ("string", "heredoc"):
                 # A dictionary's query stands in a string.
+                if word.kind == "string" and re.search(r"\\[^\\']", word.text.replace("\\\\", "")):
+                    raise _refusal("a dictionary's text with other escapes than \\\\ and \\'")
                 self.check(list(scan(re.sub(r"\\(.)", r"\1", word.text).strip("'$"))))
 
     def check_setting(self, name: str) -> None:
-        """Refuses settings that name files of the server."""
+        """Refuses settings by which a statement could reach outside the store, or escape its control."""
         if name.lower().startswith(SETTINGS_REFUSED):
-            raise _refusal(f"the setting {name} names a file or disk of the server")
+            raise _refusal(f"the setting {name} names a file or disk of the server, or evades the store's checks")
+        if name.lower() in EVALUATION:
+            raise _refusal(f"the setting {name}: the store sets it by what the data hold")
 
     def suspects(self, values: Iterable[bytes]) -> bool:
         """Whether the data of an INSERT ... VALUES, whose expressions are evaluated, may call something refused."""
@@ -94,13 +112,30 @@ class Guard:
     def _check_call(self, word: Token, before: Token | None, *, creates: bool) -> None:
         if before and (before.text == "." or before.says("INTO") or (creates and before.says("TABLE", "EXISTS"))):
             return  # a table's name and its columns
-        if word.name.lower() in self._refused or (word.kind == "name" and "\\" in word.text):
+        if _is_named(word, self._refused):
             raise _refusal(f"{word.name}(...) reaches outside the store's own data")
 
     def _check_engine(self, after: list[Token]) -> None:
         name = next((word for word in after if word.kind in ("word", "name")), None)
-        if name and (name.name.lower() in self._refused or "\\" in name.text):
+        if name and _is_named(name, self._refused):
             raise _refusal(f"the engine {name.name} reaches outside the store's own data")
+
+
+def _is_named(word: Token, names: Container[str]) -> bool:
+    """Whether a word is, or by its escapes may be, one of these names."""
+    return word.kind in ("word", "name") and (word.name.lower() in names or (word.kind == "name" and "\\" in word.text))
+
+
+def _is_function_argument(before: list[Token]) -> bool:
+    """Whether what follows these words names a function: first in an array or map function, or after APPLY."""
+    index = len(before) - 1
+    while index >= 0 and before[index].text == "(":
+        index -= 1
+    if index < 0 or before[index].kind not in ("word", "name"):
+        return False
+    if index < len(before) - 1 and re.match(r"(?:array|map)\w", before[index].name, re.IGNORECASE):
+        return True
+    return before[index].says("APPLY")
 
 
 def _refusal(what: str) -> StoreError:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from forge_store.engine import Connection, Engine, Summary
 from forge_store.errors import StoreError
-from forge_store.guard import Guard
+from forge_store.guard import EVALUATION, Guard
 from forge_store.sessions import Session
 from forge_store.sql import Insert, Token, output_of, quoted, scan
 from forge_store.users import User
@@ -38,6 +38,8 @@ class Query:
     tag: str | None = None
     is_read: bool = False
     cancelled: bool = False
+    abandoned: bool = False
+    """Its client went away: if it turns out to read only, it need not run."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +58,9 @@ def check(query: Query, guard: Guard) -> None:
         guard.check_setting(name)
     if query.insert:
         query.format = query.insert.format or query.default_format or "Values"
-        if query.format.lower() == "values" and guard.suspects(query.data()):
+        if query.format.lower() == "values" and not guard.suspects(query.data()):
             # Plain values need no evaluation; expressions could call what the guard refuses.
-            query.settings["input_format_values_interpret_expressions"] = "0"
+            query.settings |= dict.fromkeys(EVALUATION, "1")
     else:
         query.format = output_of(query.text, query.words).format or query.default_format or "TabSeparated"
 
@@ -128,6 +130,10 @@ def _run(
     query.is_read = kind == "READ_ONLY"
     if query.reads_only and not query.is_read and not _begins(query, "SET", "USE"):
         raise _readonly(query)
+    if query.user.readonly and _begins(query, "SYSTEM", "UNDROP"):
+        # The engine lets some of these pass.
+        raise StoreError(164, "READONLY", f"{query.user.name}: Cannot execute query in readonly mode")
+    query.cancelled |= query.abandoned and query.is_read
     _stop_if_cancelled(query)
     if query.is_read and (_begins(query, *_STREAMED) or query.words[0].text == "("):
         output = output_of(query.text, query.words)

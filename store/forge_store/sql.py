@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 _WORD = re.compile(
     r"""
-      (?P<space> (?:\s | --[^\n]* | \#[\ !][^\n]* | /\*.*?\*/ )+ )
+      (?P<space> (?:[\s\u180e\u200b-\u200d\u2060\ufeff] | --[^\n]* | \#[\ !][^\n]* | /\*.*?\*/ )+ )
     | (?P<string> '[^'\\]*(?:(?:\\.|'')[^'\\]*)*' | \u2018[^\u2019]*\u2019 )
     | (?P<name> `[^`\\]*(?:(?:\\.|``)[^`\\]*)*` | "[^"\\]*(?:(?:\\.|"")[^"\\]*)*" | \u201c[^\u201d]*\u201d )
     | (?P<heredoc> \$(?P<tag>\w*)\$.*?\$(?P=tag)\$ )
@@ -18,6 +18,7 @@ _WORD = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
+_ESCAPE = re.compile(r"\\(x[0-9A-Fa-f]{2}|.)", re.DOTALL)
 # ClickHouse's parser: after the format's name, spaces up to and with one line end are not data.
 _BEFORE_DATA = re.compile(r"[ \t\r\f\v]*;?[ \t\r\f\v]*\n?")
 
@@ -41,7 +42,12 @@ class Token:
         if self.kind != "name":
             return self.text
         quote = self.text[0]
-        return re.sub(r"\\(.)", r"\1", self.text[1:-1].replace(quote * 2, quote))
+        return _ESCAPE.sub(_unescaped, self.text[1:-1].replace(quote * 2, quote))
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    text = escape.group(1)
+    return chr(int(text[1:], 16)) if len(text) == 3 else text
 
 
 def scan(text: str) -> Iterator[Token]:

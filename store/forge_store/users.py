@@ -118,8 +118,13 @@ def read_folder(folder: Path, stem: str = "users") -> dict[str, Any]:
     for path in files_of(folder, stem):
         try:
             content = yaml.safe_load(path.read_text()) or {}
-        except (OSError, yaml.YAMLError) as error:
+        except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"{path}: {error}") from error
+        except yaml.YAMLError as error:
+            # Its own text quotes the lines around, which may hold passwords.
+            mark = getattr(error, "problem_mark", None)
+            where = f"line {mark.line + 1}" if mark else "the file"
+            raise ConfigurationError(f"{path}: {where} is no YAML") from None
         if not isinstance(content, dict):
             raise ConfigurationError(f"{path}: a mapping is wanted, found {type(content).__name__}")
         _merge(merged, content)

@@ -316,6 +316,27 @@ def test_a_client_that_goes_away_stops_its_query(ask: Any, raw: Any, store_serve
     assert running() == 0
 
 
+def test_a_client_that_goes_away_while_its_query_waits_leaves_nothing_to_run(ask: Any, store_server: Any) -> None:
+    sleepers = [threading.Thread(target=ask, args=("select sleep(3)",)) for _ in range(16)]
+    for thread in sleepers:
+        thread.start()
+    time.sleep(0.8)
+    waiting = http.client.HTTPConnection("127.0.0.1", store_server.port)
+    waiting.request("POST", "/?query=select+sum(sipHash64(number))+from+numbers(1e13)&user=forge&password=wr:ite/r@1")
+    time.sleep(0.5)
+    waiting.close()
+    for thread in sleepers:
+        thread.join()
+    time.sleep(0.5)
+    assert ask("select count() from system.processes where query like '%sipHash64%'").text == "1\n"
+    assert "forge_store_queries_running 0" in httpx.get(f"{store_server.url}/metrics").text
+
+
+def test_values_may_be_expressions(ask: Any, table: str) -> None:
+    assert ask(f"insert into {table} values (1 + 1, concat('a', 'b')), (toInt32('3'), upper('c'))").code == 0
+    assert ask(f"select * from {table} order by all").text == "2\tab\n3\tC\n"
+
+
 def test_get_only_reads(ask: Any, table: str) -> None:
     for sql in (
         f"insert into {table} values (1, 'x')",
@@ -339,6 +360,7 @@ def test_readonly_users_only_read(ask: Any, table: str) -> None:
             "create table x (a Int8) engine = Log",
             "set readonly = 0",
             "system flush logs",
+            "system stop merges",
         ):
             answer = ask(sql, auth=READER, **session)
             assert (answer.code, answer.status) == (164, 500), sql
@@ -379,6 +401,15 @@ def test_who_may_come(ask: Any, store_server: Any) -> None:
         "system shutdown",
         "select 1 a format Template settings format_template_row = '/etc/passwd'",
         "select * from eval('select 1')",
+        "select file\u200b('/etc/passwd')",
+        "select arrayMap(file, ['/etc/passwd'])",
+        "select * apply(file) from (select '/etc/passwd' as a)",
+        "select * from format(Values, 'l String', '(file(\\'/etc/passwd\\'))')",
+        "insert into {t} (b) values (file(assumeNotNull('/etc/passwd')))",
+        "insert into {t} (b) settings input_format_values_interpret_expressions = 1 values (file('/etc/passwd'))",
+        "create dictionary d_x (id UInt64, l String) primary key id "
+        "source(clickhouse(query 'select toUInt64(1) as id, \\x66ile(\\'/etc/passwd\\') as l')) "
+        "layout(flat()) lifetime(0)",
     ],
 )
 def test_the_servers_files_are_out_of_reach(ask: Any, table: str, sql: str) -> None:

@@ -57,6 +57,21 @@ GUARD = Guard(KNOWN)
         "select * from python(x)",
         "select * from $$x$$, file('x')",
         "select 1$x$ , file('a') , $x$",
+        "select file\u200b('/etc/passwd')",
+        "select * from file\ufeff('/etc/passwd')",
+        "create table t (a Int8) engine =\u180eFile\u2060(CSV, '/etc/passwd')",
+        "select 1 into\u200coutfile 'x'",
+        "select arrayMap(file, ['/etc/passwd'])",
+        "select arrayFilter((`file`), ['/etc/passwd'])",
+        "select arrayMap(`f\\x69le`, ['/etc/passwd'])",
+        "select * apply(file) from (select '/etc/passwd')",
+        "select columns('a') apply `file` from t",
+        "select aiGenerate('x')",
+        "create dictionary d (a Int8) primary key a source(clickhouse(query 'select \\x66ile(1)'))",
+        "insert into t settings input_format_values_interpret_expressions = 1 values",
+        "insert into t settings input_format_values_deduce_templates_of_expressions values",
+        "select 1 settings \"promql_t\\x61ble\" = 'x'",
+        "set dialect = 'kusto'",
     ],
 )
 def test_what_reaches_outside_is_refused(text: str) -> None:
@@ -79,6 +94,8 @@ def test_what_reaches_outside_is_refused(text: str) -> None:
         "system flush logs",
         "select disk_name from system.parts",
         "select * from values('a Int8', (1))",
+        "select arrayMap(x -> x, [file]), arrayJoin(url), count(file), map(file, 1), max(`file`) from t",
+        "create dictionary d (a Int8) primary key a source(clickhouse(query 'select \\'\\\\d\\' as a'))",
     ],
 )
 def test_the_rest_passes(text: str) -> None:
@@ -93,6 +110,8 @@ def test_the_rest_passes(text: str) -> None:
         ([b"(fi", b"le('/etc/passwd'))"], True),
         ([b"(`f\\x69le`('x'))"], True),
         ([b'("f\\x69le" /**/ (1))'], True),
+        ([b'("f\\x69le"' + b" " * 150, b"(1))"], True),
+        (['("f\\x69le"\u200b(1))'.encode()], True),
         ([b"('{\"a\": 1}')"], False),
     ],
 )

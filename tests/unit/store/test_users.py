@@ -23,6 +23,13 @@ def test_without_users_only_this_machine_may_come() -> None:
         assert raised.value.code == 516
 
 
+def test_a_broken_file_is_named_without_its_passwords(tmp_path: Path) -> None:
+    (tmp_path / "users.yaml").write_text("users:\n  a:\n    password: hunter2: x\n")
+    with pytest.raises(ConfigurationError, match=r"users\.yaml: line 3 is no YAML") as raised:
+        read_folder(tmp_path)
+    assert "hunter2" not in str(raised.value)
+
+
 def test_passwords_profiles_and_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_PASSWORD", "from env")
     digest = hashlib.sha256(b"hashed").hexdigest()
