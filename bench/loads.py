@@ -27,11 +27,12 @@ def _process(*args: str, ready: Path, env: dict[str, str] | None = None, stdout:
     with (stdout or Path(os.devnull)).open("wb") as out:
         child = subprocess.Popen([str(BIN / args[0]), *args[1:]], env=os.environ | (env or {}), stdout=out)
         try:
-            for _ in range(600):
-                if ready.exists() and ready.read_text().strip():
-                    break
+            end = time.monotonic() + 120
+            while not (ready.exists() and ready.read_text().strip()):
                 if child.poll() is not None:
                     raise RuntimeError(f"{args[0]} ended with {child.returncode}")
+                if time.monotonic() > end:
+                    raise RuntimeError(f"{args[0]} was not ready within 120 s")
                 time.sleep(0.1)
             yield
         finally:

@@ -16,6 +16,7 @@ from bench.result import Result
 ROOT = Path(__file__).resolve().parents[1]
 CLUSTER = ROOT / "tests" / "cluster"
 LIMIT_SECONDS = 600
+CONDITIONS = ("StoreReady", "SourcesHealthy", "Transformed")
 RESTRICTED = {
     "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}},
     "automountServiceAccountToken": False,
@@ -32,39 +33,52 @@ def _run(*args: str, stdin: str | None = None) -> str:
 
 def apply_to_gold(name: str) -> Result:
     """Seconds from `kubectl apply` of the sample stack to its first gold row, by phase; floor: the same pods, empty."""
-    os.environ.setdefault("KUBECONFIG", _run(sys.executable, str(CLUSTER / "cluster.py"), "kubeconfig").strip())
-    _run(sys.executable, str(CLUSTER / "sample.py"), "chart")
+    _cluster()
     namespace = f"bench-{uuid.uuid4().hex[:6]}"
     try:
         _run(sys.executable, str(CLUSTER / "sample.py"), "world", namespace)
         floor = _floor(namespace)
         phases = _phases(namespace)
     finally:
-        _run("kubectl", "delete", "namespace", namespace, "--timeout=180s")
-    names = ("StoreReady", "SourcesHealthy", "Transformed")
-    note = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in names)
-    return Result(name, "s", phases["Transformed"], floor=floor, note=f"since apply: {note}; image pulls excluded")
+        _run("kubectl", "delete", "namespace", namespace, "--ignore-not-found", "--timeout=180s")
+    note = ", ".join(f"{phase} {phases[phase]:.1f} s" for phase in (*CONDITIONS, "gold.tickets"))
+    return Result(name, "s", phases["gold.tickets"], floor=floor, note=f"since apply: {note}; image pulls excluded")
+
+
+def _cluster() -> None:
+    """What `make up` has before its stack: a cluster, the images in it (a cluster of your own has them), the chart."""
+    program = (sys.executable, str(CLUSTER / "cluster.py"))
+    _run(*program, "up")
+    if "KUBECONFIG" not in os.environ:
+        _run(sys.executable, str(ROOT / "images" / "build.py"), "--load")
+        os.environ["KUBECONFIG"] = _run(*program, "kubeconfig").strip()
+    tools = _run(*program, "tools", "kubectl").strip().splitlines()[-1]
+    os.environ["PATH"] = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    _run(sys.executable, str(CLUSTER / "sample.py"), "chart")
 
 
 def _phases(namespace: str) -> dict[str, float]:
-    """When each condition became True, in seconds since the apply."""
+    """When each condition became True and gold had tickets, in seconds since the apply.
+
+    A transform may cover only the loads that ended first: gold counts when the summary of one has tickets in it.
+    """
     kubectl = ("kubectl", "-n", namespace)
     urls = ("--url", "http://forge-demo:8080", "--prometheus-url", "http://forge-demo:9090")
     manifest = _run(str(Path(sys.executable).parent / "forge-demo"), "stack", *urls)
     begun = time.monotonic()
     _run(*kubectl, "apply", "-f", "-", stdin=manifest)
     seen: dict[str, float] = {}
-    while "Transformed" not in seen or "StoreReady" not in seen:
+    while not {*CONDITIONS, "gold.tickets"} <= seen.keys():
         status = json.loads(_run(*kubectl, "get", "obs", "demo", "-o", "json")).get("status", {})
+        now = time.monotonic() - begun
         for condition in status.get("conditions", []):
             if condition["status"] == "True":
-                seen.setdefault(condition["type"], time.monotonic() - begun)
-        if time.monotonic() - begun > LIMIT_SECONDS:
+                seen.setdefault(condition["type"], now)
+        if (status.get("transform") or {}).get("rows", {}).get("gold.tickets"):
+            seen.setdefault("gold.tickets", now)
+        if now > LIMIT_SECONDS:
             raise RuntimeError(f"no gold within {LIMIT_SECONDS} s: {json.dumps(status.get('conditions'))}")
         time.sleep(0.25)
-    rows = status["transform"]["rows"]
-    if not rows.get("gold.tickets"):
-        raise RuntimeError(f"the transform succeeded, but gold.tickets is empty: {rows}")
     return seen
 
 
