@@ -596,9 +596,6 @@ class Metadata(BaseModel):
     namespace: str = "default"
     uid: str = ""
     generation: int = 0
-    annotations: dict[str, str] = Field(default_factory=dict)
-    labels: dict[str, str] = Field(default_factory=dict)
-    resource_version: str = ""
 
 
 class ObservabilityStack(BaseModel):

@@ -36,7 +36,7 @@ class SourceFacts:
     """What was observed of one source in this pass.
 
     `problem` is what keeps its loads from starting (a missing Secret, a refused CronJob). `ended_at`, `succeeded` and
-    `summary` speak of the newest load that ended, `started_at` of the newest that started.
+    `summary` speak of the newest load that ended.
     """
 
     source: Source

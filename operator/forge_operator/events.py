@@ -21,6 +21,7 @@ from forge_operator.names import EVENT, MANAGER, Manifest
 logger = logging.getLogger(__name__)
 
 NOTE_LENGTH = 1024
+"""Bytes of a note; the API server refuses an Event with a longer one."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def event(namespace: str, name: str, uid: str, happening: Happening, identity: s
         "type": happening.type,
         "reason": happening.reason,
         "action": happening.action,
-        "note": happening.note[:NOTE_LENGTH],
+        "note": happening.note.encode()[:NOTE_LENGTH].decode(errors="ignore"),
         "regarding": {"apiVersion": API_VERSION, "kind": KIND, "namespace": namespace, "name": name, "uid": uid},
     }
 

@@ -51,11 +51,6 @@ class WorkQueue(Generic[K]):
         heapq.heappush(self._heap, (at, self._count, key))
         self._wake.set()
 
-    def forget(self, key: K) -> None:
-        """Nothing waits for this key any more."""
-        self._due.pop(key, None)
-        self._failures.pop(key, None)
-
     def stalled_for(self) -> float:
         """Seconds for which the oldest key has waited or has been in work; what a liveness probe asks."""
         since = [*self._ready.values(), *self._processing.values()]

@@ -17,6 +17,7 @@ from datetime import datetime, timedelta
 from forge_stack.decisions import FinishedLoad, RunTransform, Wait, decide_transform
 from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus, explain
 from forge_stack.status import Fact, assemble, observe_source, refused
+from kubernetes.utils.quantity import parse_quantity
 from pydantic import ValidationError
 
 from forge_operator import builders, loads, transforms
@@ -396,7 +397,9 @@ def storage_unchanged(inputs: Inputs) -> bool:
     wanted = builders.store.claim_templates(replace(inputs, claim_templates=None), managed)[0]["spec"]
     live = inputs.claim_templates[0]["spec"]
     same_class = wanted.get("storageClassName") in (None, live.get("storageClassName"))
-    return bool(wanted["resources"] != live["resources"]) or not same_class
+    # The API server writes 1024Mi as 1Gi.
+    sizes = {parse_quantity(claim["resources"]["requests"]["storage"]) for claim in (wanted, live)}  # type: ignore[no-untyped-call]
+    return len(sizes) > 1 or not same_class
 
 
 def _storage_unchanged(stack: ObservabilityStack) -> Happening:
