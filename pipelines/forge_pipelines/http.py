@@ -76,12 +76,13 @@ def judge(answer: Answer) -> Verdict:
 def pause(answer: Answer, attempt: int, patience: Patience, now: float) -> float:
     """Seconds to wait before attempt + 1 (attempt counts from 1), without jitter; `now` is Unix time.
 
-    Retry-After (seconds or a date) wins, then the reset of an exhausted budget, then doubling.
+    Retry-After (seconds or a date) wins, then the reset of an exhausted budget, then doubling. No wait is shorter than
+    the doubling: a server that says 0 for ever is not asked for ever.
     """
+    backoff = min(patience.first_wait * 2.0 ** (attempt - 1), patience.longest_backoff)
     asked = _seconds(answer.headers.get("retry-after"), now)
     if asked is not None:
-        return asked
-    backoff = min(patience.first_wait * 2.0 ** (attempt - 1), patience.longest_backoff)
+        return max(backoff, asked)
     if judge(answer) != "limited":
         return backoff
     reset = answer.headers.get("x-ratelimit-reset")

@@ -31,6 +31,8 @@ CONNECTIONS = {
     "commits": ("nodes { commit { oid authoredDate committedDate message author { name email user { login } } } }"),
     "timelineItems": "nodes { ... on ReadyForReviewEvent { createdAt } }",
 }
+NOT_SEEN = frozenset({"FORBIDDEN", "INSUFFICIENT_SCOPES", "NOT_FOUND"})
+"""Errors about what this token may not see, however it asks."""
 ARGUMENTS = {"timelineItems": "itemTypes: [READY_FOR_REVIEW_EVENT], "}
 
 
@@ -222,11 +224,15 @@ class Graph:
             return data
 
     def refuse(self, errors: Sequence[Mapping[str, Any]], data: Mapping[str, Any], what: str, heavy: bool) -> None:
-        """Raise what GraphQL errors mean; those about single fields of rows that came otherwise only warn."""
+        """Raise what GraphQL errors mean; those about single fields of rows that came otherwise only warn.
+
+        A field that is missing for another reason than the token's rights (time, limits of a query's resources) may
+        come when less is asked for; a row without it would be stored as if it were whole.
+        """
         kinds = {str(error.get("type") or "") for error in errors}
         message = "; ".join(str(error.get("message")) for error in errors)[:200]
         tops = {str((error.get("path") or [""])[0]) for error in errors}
-        if any(data.get(top) is not None for top in tops):
+        if any(data.get(top) is not None for top in tops) and (not heavy or kinds <= NOT_SEEN):
             self.scope.warn(f"{what}: {self.api.host} left parts out ({message})")
             return
         if kinds & {"FORBIDDEN", "INSUFFICIENT_SCOPES"}:

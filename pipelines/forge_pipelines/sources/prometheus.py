@@ -79,6 +79,8 @@ def pages(spec: PrometheusSource, api: Api, scope: Scope) -> Iterator[Page]:
     late are met, be it by days; a query that gives nothing is asked about the last LATE again.
     """
     step = timedelta(seconds=seconds(spec.step))
+    if not step:
+        raise LoadError("InvalidConfiguration", f"prometheus.step is {spec.step!r}; write at least 1s")
     kept: Mapping[str, str] = scope.state.get("queries", {})
     state = {key: kept[key] for key in (identity(query, spec) for query in spec.queries) if key in kept}
     read: dict[str, datetime] = {}
@@ -99,7 +101,8 @@ def pages(spec: PrometheusSource, api: Api, scope: Scope) -> Iterator[Page]:
             state[key], read[key] = iso(seen), stop
             covered = min(read.values()) if len(read) == len(spec.queries) else None
             yield Page(page.rows, {"queries": dict(state)}, covered, page.newest)
-            steps = next_steps(page.rows["series"].num_rows if page.rows else 0)
+            # An empty span tells nothing of the next one, which may have every series there is.
+            steps = next_steps(page.rows["series"].num_rows) if page.rows else FIRST_STEPS
             start = stop + step
 
 
@@ -150,6 +153,10 @@ def read_span(api: Api, scope: Scope, query: PrometheusQuery, start: datetime, e
             raise LoadError("InvalidConfiguration", f"prometheus.queries {query.name!r}: {error.message}") from error
         raise
     result = matrix(answer, what)
+    if any("histograms" in entry for entry in result):
+        scope.warn(
+            f"{what}: it gives native histograms, which are left out; select numbers, e.g. by histogram_quantile"
+        )
     for warning in answer.get("warnings") or []:
         scope.warn(f"{what}: Prometheus warns: {warning}")
     return to_rows(query.name, result, loaded_at=scope.now)
@@ -176,8 +183,9 @@ def to_rows(query: str, result: Sequence[Mapping[str, Any]], loaded_at: datetime
     newest = 0.0
     for entry in result:
         labels = dict(entry["metric"])
-        times = np.array([point[0] for point in entry["values"]], dtype=np.float64)
-        values = np.array([float(point[1]) for point in entry["values"]], dtype=np.float64)
+        points = entry["values"] if "values" in entry or "histograms" not in entry else []
+        times = np.array([point[0] for point in points], dtype=np.float64)
+        values = np.array([float(point[1]) for point in points], dtype=np.float64)
         finite = np.isfinite(values)
         if not finite.any():
             continue

@@ -171,6 +171,27 @@ def test_github_heavy_pages_are_halved_and_grow_again(scripted: Any, hub_of: Any
     assert hub.sizes[:3] == [25, 25, 12] and 6 in hub.sizes and 7 in hub.sizes
 
 
+def test_github_parts_left_out_for_want_of_resources_are_asked_for_again(scripted: Any, pull_request_of: Any) -> None:
+    sizes, kind = [], "RESOURCE_LIMITS_EXCEEDED"
+
+    def script(call: Any) -> Any:
+        sizes.append(call.body["variables"]["first"])
+        whole = {"nodes": [{"commit": {"oid": "c1"}}], "pageInfo": {"hasNextPage": False}}
+        node = pull_request_of(1, NOW, commits=None if sizes[-1] > 6 else whole)
+        one = {"nodes": [node], "pageInfo": {"hasNextPage": False, "endCursor": None}}
+        error = {"type": kind, "path": ["repository", "pullRequests", "nodes", 0, "commits"], "message": "too much"}
+        answer = {"data": {"repository": {"pullRequests": one}}}
+        return reply(body=answer if sizes[-1] <= 6 else answer | {"errors": [error]})
+
+    scripted.script = script
+    warnings: list[str] = []
+    (row,) = rows(load_github(github_source(scripted.url, "a/x"), {}, warn=warnings.append), "pull_requests")
+    assert '"c1"' in row["commits"] and sizes == [25, 12, 6] and warnings == []
+    kind = "FORBIDDEN"
+    (row,) = rows(load_github(github_source(scripted.url, "a/x"), {}, warn=warnings.append), "pull_requests")
+    assert row["commits"] == "[]" and sizes[3:] == [25] and "too much" in warnings[0]
+
+
 def test_github_a_missing_repository_costs_a_warning_and_all_missing_an_error(scripted: Any, hub_of: Any) -> None:
     scripted.script = hub_of({"a/x": {1: NOW}})
     warnings: list[str] = []
@@ -378,3 +399,21 @@ def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted:
     with pytest.raises(LoadError, match=r"prometheus.queries 'forge'.*parse error") as error:
         list(prometheus.pages(spec, api(spec.url), Scope({}, NOW)))
     assert error.value.reason == "InvalidConfiguration"
+
+
+def test_prometheus_asks_for_little_until_it_knows_how_many_series_there_are(scripted: Any) -> None:
+    born = NOW - timedelta(days=3)
+    counts: list[int] = []
+
+    def script(call: Any) -> Any:
+        times = range(int(call.body["start"]), int(call.body["end"]) + 1, int(call.body["step"]))
+        values = [[t, "1"] for t in times if t >= born.timestamp()]
+        series = [{"metric": {"n": str(n)}, "values": values} for n in range(100)] if values else []
+        counts.append(len(times) * 100)
+        return reply(body={"status": "success", "data": {"resultType": "matrix", "result": series}})
+
+    scripted.script = script
+    spec = PrometheusSource.model_validate({"url": scripted.url, "step": "60s", "backfill": "30d"})
+    found = list(prometheus.pages(spec, api(spec.url), Scope({}, NOW)))
+    assert sum(page.rows["samples"].num_rows for page in found if page.rows) == 100 * 3 * 1440
+    assert max(counts) <= prometheus.SAMPLES_A_CALL

@@ -45,6 +45,13 @@ def test_the_wait_is_what_the_server_asks() -> None:
     assert pause(Answer(429, {"x-ratelimit-reset": "30"}), 1, PATIENCE, NOW) == 31
 
 
+def test_a_server_that_asks_for_no_wait_is_not_asked_for_ever() -> None:
+    waits = [
+        pause(Answer(429, {"retry-after": asked}), n, PATIENCE, NOW) for asked in ("0", "nan") for n in range(1, 30)
+    ]
+    assert min(waits) == PATIENCE.first_wait and sum(waits) > PATIENCE.total_wait
+
+
 def test_a_secondary_limit_without_header_waits_a_minute_then_longer() -> None:
     secondary = Answer(403, {"x-ratelimit-remaining": "4000"}, "secondary rate limit")
     assert [pause(secondary, n, PATIENCE, NOW) for n in (1, 2, 3)] == [60, 120, 240]

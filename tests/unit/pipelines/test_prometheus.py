@@ -14,6 +14,7 @@ from forge_pipelines.sources.prometheus import (
     identity,
     matrix,
     next_steps,
+    pages,
     to_rows,
 )
 from forge_stack.model import PrometheusSource
@@ -66,6 +67,11 @@ def test_a_call_brings_as_many_samples_as_memory_bears(series: int) -> None:
     assert steps == 1 or steps * series <= SAMPLES_A_CALL
 
 
+def test_a_step_of_nothing_is_refused() -> None:
+    with pytest.raises(LoadError, match=r"prometheus\.step is '0s'"):
+        next(pages(source(step="0s"), connect(source(), Credentials("p", {})), scope()))
+
+
 def test_another_expression_is_another_cursor() -> None:
     one, two = (source(queries=[{"name": "q", "expr": expr}]) for expr in ("up", "down"))
     assert identity(one.queries[0], one) != identity(two.queries[0], two)
@@ -97,6 +103,11 @@ def test_rows_of_a_matrix() -> None:
 
 def test_nothing_finite_is_no_page() -> None:
     assert to_rows("q", MATRIX[1:2], NOW).rows == {}
+
+
+def test_native_histograms_are_left_out() -> None:
+    mixed = [{"metric": {"__name__": "h"}, "histograms": [[1767225600, {"count": "1", "sum": "2"}]]}, *MATRIX]
+    assert to_rows("q", mixed, NOW).rows["samples"].equals(to_rows("q", MATRIX, NOW).rows["samples"])
 
 
 def test_a_fingerprint_is_of_query_and_sorted_labels() -> None:
