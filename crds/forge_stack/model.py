@@ -74,7 +74,7 @@ _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
 
 
 def _quantity(value: str | int) -> str | int:
-    if not re.search(_QUANTITY, str(value)):
+    if not re.fullmatch(_QUANTITY, str(value)):
         raise ValueError(f"{value!r} is not a quantity; write a number and its unit, e.g. 500m, 2G or 10Gi")
     return value
 

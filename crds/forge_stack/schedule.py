@@ -37,7 +37,7 @@ CRON_CEL_PATTERN = " +".join(
 
 def is_cron(text: str) -> bool:
     """Whether the text is a five-field cron expression."""
-    return re.match(CRON_CEL_PATTERN, text) is not None and bool(croniter.is_valid(text))
+    return re.fullmatch(CRON_CEL_PATTERN, text) is not None and bool(croniter.is_valid(text))
 
 
 def next_tick(schedule: str, time_zone: str, after: datetime) -> datetime:

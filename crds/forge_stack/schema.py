@@ -35,7 +35,7 @@ class Matches:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def check(text: str) -> str:
-            if not re.search(self.pattern, text):
+            if not re.fullmatch(self.pattern, text):  # a `$` of Python's would let a line end pass
                 raise ValueError(self.message)
             return text
 

@@ -92,7 +92,12 @@ class Reconciler:
             stack = _parse(manifest)
         except ValidationError as error:
             return await self._refuse(manifest, explain(error))
-        world = await read_world(self._api, stack, service_monitors=await self._has_service_monitors())
+        try:
+            world = await read_world(self._api, stack, service_monitors=await self._has_service_monitors())
+        except ApiError as error:
+            if error.status == 404:  # a kind is gone: somebody uninstalled the Prometheus operator
+                self._service_monitors = (0.0, False)
+            raise
         world = await self._make_secrets(stack, world)
         return await self._bring_in_line(stack, manifest, world)
 

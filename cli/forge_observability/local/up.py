@@ -131,7 +131,10 @@ class Runner:
             await report.print_summary(self.out, self.api_url, self._headers())
         if self.options.keep_serving:
             self._tell(f"\nthe page: [bold]{self.api_url}/[/bold]   (Ctrl-C ends)")
-            await self.stopping.wait()
+            while not self.stopping.is_set():
+                self.changed.clear()
+                self._collect()  # a store or an API that ended is told
+                await self.changed.wait()
         return 0 if ready else 1
 
     # The store and the API

@@ -15,7 +15,7 @@ import yaml
 from forge_observability.local import programs
 from forge_observability.local.children import Child, Children
 from forge_observability.local.state import KEPT_LOADS, LoadRecord, State, password
-from forge_observability.local.up import Options, Runner, ending_signals
+from forge_observability.local.up import Options, Runner, UpError, ending_signals
 from forge_observability.stackfile import StackFile
 from forge_stack.decisions import RunTransform, decide_transform
 from forge_stack.model import ObservabilityStack, SourceStatus, StackStatus, TransformStatus
@@ -151,3 +151,11 @@ def test_a_load_gets_no_key_that_its_secret_has_no_more(tmp_path: Path, monkeypa
         Runner(file, options, Console(quiet=True))._start_load(stack.spec.sources[0], tmp_path / "dsn", T0)
         kept = tmp_path / "keys" / "secrets" / "sources" / "gh-a"
         assert {path.name for path in kept.iterdir()} == set(secret)
+
+
+async def test_a_page_that_is_kept_says_when_its_api_ends(tmp_path: Path) -> None:
+    options = Options(data_dir=tmp_path, host="127.0.0.1", port=0, once=True, keep_serving=True)
+    runner = Runner(StackFile(tmp_path / "s.yaml", STACK, {}), options, Console(quiet=True))
+    await runner.children.start("api", programs.Command(["sleep", "0.1"], {}))
+    with pytest.raises(UpError, match="the api ended with code 0"):
+        await asyncio.wait_for(runner._finish(), 5)

@@ -23,6 +23,7 @@ class Objects:
         self.kept = {(o["kind"], o["metadata"]["name"]): o for o in objects}
         self.refuse: dict[str, str] = {}
         self.calls: list[str] = []
+        self.service_monitors = False
 
     def stack(self) -> Manifest:
         return self.kept["ObservabilityStack", "acme"]
@@ -38,6 +39,8 @@ class Objects:
         return await self.get(kind, namespace, name)
 
     async def list(self, kind: Kind, namespace: str, selector: str = "") -> list[Manifest]:
+        if kind.kind == "ServiceMonitor" and not self.service_monitors:
+            raise ApiError(404, "", "404 page not found")
         wanted = dict(term.split("=") for term in selector.split(","))
         return [
             copy.deepcopy(item)
@@ -61,7 +64,7 @@ class Objects:
         return manifest
 
     async def serves(self, kind: Kind) -> bool:
-        return False
+        return self.service_monitors
 
     def _store(self, verb: str, manifest: Manifest) -> Manifest:
         kind, name = manifest["kind"], manifest["metadata"]["name"]
@@ -167,3 +170,16 @@ async def test_a_refused_first_load_is_told_in_the_status_and_tried_again() -> N
     await reconcile(objects)
     assert "create Job acme-load-github-first" in objects.calls
     assert objects.conditions()["SourcesHealthy"][:2] == ("Unknown", "FirstLoad")
+
+
+async def test_a_kind_that_goes_away_holds_up_no_stack_for_good() -> None:
+    objects = cluster()
+    objects.service_monitors = True
+    reconciler = Reconciler(objects, make_settings())  # type: ignore[arg-type]
+    await reconciler.reconcile(KEY)
+    assert ("ServiceMonitor", "acme-api") in objects.kept
+    objects.service_monitors = False
+    with pytest.raises(ApiError, match="404"):
+        await reconciler.reconcile(KEY)
+    await reconciler.reconcile(KEY)
+    assert ("Event", "ServiceMonitorUnavailable") in {(k, o.get("reason")) for (k, _), o in objects.kept.items()}

@@ -94,6 +94,7 @@ def test_every_field_is_described() -> None:
             {"sources": [{"name": "a", "schedule": "every day", "prometheus": {"url": "http://p"}}]},
             "spec.sources[0]: schedule: not a cron",
         ),
+        ({"sources": [{"name": "a\n", "prometheus": {"url": "http://p"}}]}, "spec.sources[0].name: not a name"),
         ({"sources": [{"name": "a"}]}, "spec.sources[0]: source: set exactly one"),
         ({"transform": {"settleTime": "1h", "longestWait": "5m"}}, "spec.transform: transform: settleTime is longer"),
         # Longer than a timedelta: the sum of it and a moment would be an error in each reconcile.
@@ -135,6 +136,7 @@ def test_cron_good(good: str) -> None:
         "* * * * * *",
         "*/0 * * * *",
         "a * * * *",
+        "0 0 * * *\n",
     ],
 )
 def test_cron_bad(bad: str) -> None:
