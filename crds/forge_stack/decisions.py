@@ -130,5 +130,6 @@ def decide_load(
         return now
     tick = next_tick(source.schedule, source.time_zone, last_started)
     if failures:
-        return min(tick, last_started + retry_delay(failures))
+        retry = last_started + retry_delay(failures)
+        return min(tick, retry) if tick else retry
     return tick

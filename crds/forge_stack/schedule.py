@@ -6,7 +6,7 @@ import re
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from croniter import croniter  # type: ignore[import-untyped]
+from croniter import CroniterBadDateError, croniter  # type: ignore[import-untyped]
 
 
 def _field(value: str) -> str:
@@ -40,8 +40,11 @@ def is_cron(text: str) -> bool:
     return re.fullmatch(CRON_CEL_PATTERN, text) is not None and bool(croniter.is_valid(text))
 
 
-def next_tick(schedule: str, time_zone: str, after: datetime) -> datetime:
-    """The first moment after `after` (aware) at which the schedule fires in its time zone."""
+def next_tick(schedule: str, time_zone: str, after: datetime) -> datetime | None:
+    """The first moment after `after` (aware) at which the schedule fires in its time zone; None: never (30 February)."""
     zone = ZoneInfo(time_zone)
-    tick: datetime = croniter(schedule, after.astimezone(zone)).get_next(datetime)
+    try:
+        tick: datetime = croniter(schedule, after.astimezone(zone)).get_next(datetime)
+    except CroniterBadDateError:
+        return None
     return tick.astimezone(after.tzinfo)

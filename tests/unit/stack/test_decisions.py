@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from forge_stack.decisions import (
     FinishedLoad,
@@ -173,3 +174,12 @@ def test_later_loads_follow_the_schedule_in_its_time_zone_across_summer_time() -
 
 def test_a_failed_load_does_not_wait_a_day() -> None:
     assert next_load(T0, T0, failures=2) == T0 + timedelta(seconds=60)
+
+
+def test_a_schedule_that_never_fires_loads_once_and_waits_for_no_moment() -> None:
+    """The API server takes it too: its CronJob just never fires."""
+    source = Source.model_validate({"name": "a", "schedule": "0 0 30 2 *", "prometheus": {"url": "http://p"}})
+    due = partial(decide_load, now=at(10), source=source, running=False, suspended=False)
+    assert due(last_started=None, failures=0) == at(10)
+    assert due(last_started=at(0), failures=0) is None
+    assert due(last_started=at(0), failures=1) == at(30)
