@@ -41,7 +41,7 @@ def is_cron(text: str) -> bool:
 
 
 def next_tick(schedule: str, time_zone: str, after: datetime) -> datetime | None:
-    """The first moment after `after` (aware) at which the schedule fires in its time zone; None: never (30 February)."""
+    """The first moment after `after` (aware) at which the schedule fires in its zone; None: never (30 February)."""
     zone = ZoneInfo(time_zone)
     try:
         tick: datetime = croniter(schedule, after.astimezone(zone)).get_next(datetime)
