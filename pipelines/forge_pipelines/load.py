@@ -62,6 +62,16 @@ class Progress:
     stopped: Stopped | None = None
     failure: Exception | None = None
     pages: int = 0
+    stored: tuple[dict[str, int], datetime | None, datetime | None] = field(default_factory=lambda: ({}, None, None))
+
+    def keep(self) -> None:
+        """Note that the store holds all that was read until now."""
+        self.stored = dict(self.rows), self.covered, self.newest
+
+    def forget(self) -> None:
+        """Go back to what the store holds: the rest was not stored, so the summary must not say that it was."""
+        rows, self.covered, self.newest = self.stored
+        self.rows = dict(rows)
 
     def warn(self, message: str) -> None:
         """Say something once: in the log now, in the summary at the end."""
@@ -124,10 +134,11 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
                 schema_contract=CONTRACT,
             )
         except PipelineStepFailed as error:
-            progress.rows = before
+            progress.forget()
             if any(isinstance(cause, NothingReadError) for cause in causes(error)):
                 return
             raise load_problem(request, error) from error
+        progress.keep()
         log.info(
             "slice stored",
             extra={
@@ -156,6 +167,7 @@ class PageStream:
         progress, window = self.progress, self.request.window
         progress.covered = progress.covered or moment(state.get("covered"))
         progress.newest = progress.newest or moment(state.get("newest"))
+        progress.keep()
         if self._pages is None:
             scope = Scope(
                 state=dict(state.get("source") or {}), now=datetime.now(UTC), window=window, warn=progress.warn

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 MASK = "***"
@@ -20,8 +21,9 @@ class JsonLines(logging.Formatter):
         """Remember what to blot out; texts shorter than four letters would blot out too much."""
         super().__init__()
         self.source = source
-        written = {form for s in secrets if len(s) >= 4 for form in (s, json.dumps(s, ensure_ascii=False)[1:-1])}
-        self.secrets = sorted(written, key=len, reverse=True)
+        spoken = {form for s in secrets if len(s) >= 4 for form in (s, repr(s)[1:-1], quote(s, safe=""))}
+        written = {json.dumps(form, ensure_ascii=ascii_)[1:-1] for form in spoken for ascii_ in (True, False)}
+        self.secrets = sorted(spoken | written, key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line."""

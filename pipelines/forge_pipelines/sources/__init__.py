@@ -65,11 +65,6 @@ class Credentials:
             )
         return value
 
-    @property
-    def secrets(self) -> list[str]:
-        """All values, for redaction only."""
-        return [value for value in self._values.values() if value]
-
     def __repr__(self) -> str:
         return f"Credentials({self._source}: {', '.join(sorted(self._values))})"
 

@@ -181,7 +181,7 @@ for step, (extra, row) in enumerate((
     ([optional("a", TEXT)], {"id": "3", "a": "text"}),
 )):
     table = Table("things", pa.schema([required("id", TEXT), required("at", MOMENT), *extra]), ("id",), "at")
-    page = Page({"things": table.page([{"at": NOW, **row}])}, {}, NOW, NOW)
+    page = Page({"things": table.page([{"at": NOW, **row}])}, {}, datetime(2026, 1, step + 1, tzinfo=UTC), NOW)
     pages = lambda *_, page=page: iter([page])
     module = type("Module", (), {"TABLES": (table,), "connect": prometheus.connect, "pages": pages})
     sources.module = lambda kind, m=module: m
@@ -190,7 +190,7 @@ for step, (extra, row) in enumerate((
     load.configure_dlt(work)
     request = load.LoadRequest(source, StoreDsn.parse(sys.argv[1]), Credentials("x", {}), work)
     done = load.run(request, threading.Event())
-    print(done.outcome, done.error.reason if done.error else "", done.error.message if done.error else "")
+    print(done.outcome, done.error.reason if done.error else "", done.error.message if done.error else "", done.cursor)
 """
 
 
@@ -200,6 +200,7 @@ def test_columns_may_come_but_types_never_change(forge: Any, tmp_path: Any) -> N
     first, second, third = done.stdout.splitlines()
     assert first.startswith("succeeded") and second.startswith("succeeded")
     assert third.startswith("failed SchemaViolation") and "column a" in third
+    assert third.endswith("2026-01-02T00:00:00Z"), "the cursor is that of what is stored"
     assert forge.rows("select id, a, b from bronze.evolving_things order by id") == [("1", 1, None), ("2", 1, "new")]
 
 

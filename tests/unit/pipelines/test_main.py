@@ -2,13 +2,17 @@
 
 import json
 import logging
+import re
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from forge_pipelines.logs import JsonLines
 from forge_pipelines.main import read_credentials, read_dsn, read_source, read_window
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials
+from forge_stack.wire import LoadSummary, Problem, encode_summary
 
 PROMETHEUS = '{"name": "metrics", "prometheus": {"url": "http://prometheus:9090"}}'
 
@@ -84,3 +88,15 @@ def test_a_log_line_is_one_json_object_without_secrets() -> None:
     assert found["message"] == "refused: ***\nabc"
     assert (found["level"], found["source"], found["rows"]) == ("warning", "github", 3)
     assert found["time"].endswith("Z")
+
+
+@pytest.mark.parametrize("form", [str, repr, lambda s: quote(s, safe="")])
+def test_a_secret_is_blotted_in_every_form_it_may_take(form: Callable[[str], str]) -> None:
+    secret = "pä\"ss\\w'örd/"
+    formatter = JsonLines("github", [secret])
+    summary = LoadSummary(
+        source="x", outcome="failed", error=Problem(reason="Unauthorized", message=f"said {form(secret)}")
+    )
+    record = logging.makeLogRecord({"msg": f"said {form(secret)}"})
+    for text in (formatter.format(record), formatter.blot(encode_summary(summary))):
+        assert "***" in text and "örd" not in text and not re.search(r"rd(/|%2F)", text)
