@@ -34,7 +34,8 @@ final as (
         summary,
         issue_type,
         status,
-        status_category,
+        -- Jira also has statuses of no category: key undefined, or none at all.
+        if(issues.status_category in ('new', 'indeterminate', 'done'), issues.status_category, null) as status_category,
         priority,
         resolution,
         assignee_id,
@@ -43,7 +44,7 @@ final as (
         reporter_name,
         parent_key,
         labels,
-        toBool(status_category = 'done') as is_done,
+        toBool(issues.status_category = 'done') as is_done,
         due_date,
         created_at,
         updated_at,
