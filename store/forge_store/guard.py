@@ -65,6 +65,8 @@ class Guard:
         first = words[0].text.upper() if words else ""
         if first in ("BACKUP", "RESTORE"):
             raise _refusal(f"{first}: copy the data by SELECT and INSERT, or the volume by a snapshot")
+        if first == "CREATE" and len(words) > 1 and words[1].says("NAMED"):
+            raise _refusal("a NAMED COLLECTION, which is for reaching other servers")
         creates = first in ("CREATE", "REPLACE", "ATTACH")
         dictionary = creates and any(word.says("DICTIONARY") for word in words[:4])
         for index, word in enumerate(words):
@@ -87,6 +89,9 @@ class Guard:
                 (after and after.text == "=") or word.name.lower() in EVALUATION  # SETTINGS x means x = 1
             ):
                 self.check_setting(word.name)
+            elif dictionary and word.says("HOST") and after and after.kind in ("string", "heredoc"):
+                if after.text not in ("'localhost'", "'127.0.0.1'"):
+                    raise _refusal("a dictionary of another host")
             elif dictionary and word.kind in ("string", "heredoc"):
                 # A dictionary's query stands in a string.
                 if word.kind == "string" and re.search(r"\\[^\\']", word.text.replace("\\\\", "")):

@@ -5,6 +5,7 @@ password, `networks.ip`, `profile`. Of each profile: its settings, `readonly` am
 `{"@from_env": NAME}`. Definitions: ClickHouse's documentation, "Configuration files" and "users and roles settings".
 """
 
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -98,15 +99,16 @@ class Users:
     def _fingerprint(self) -> tuple[tuple[str, int, int], ...]:
         found = []
         for path in files_of(self._folder) if self._folder else []:
-            status = path.stat()
-            found.append((str(path), status.st_mtime_ns, status.st_size))
+            with contextlib.suppress(FileNotFoundError):  # a mounted file that just went leaves its link for a moment
+                status = path.stat()
+                found.append((str(path), status.st_mtime_ns, status.st_size))
         return tuple(found)
 
 
 def files_of(folder: Path, stem: str = "users") -> list[Path]:
     """The files of one configuration in the order in which they are merged."""
     main = [folder / f"{stem}.yaml", folder / f"{stem}.yml"]
-    more = [path for path in (folder / f"{stem}.d").glob("*") if path.suffix in (".yaml", ".yml")]
+    more = [path for path in (folder / f"{stem}.d").glob("*") if path.suffix in (".yaml", ".yml") and path.exists()]
     return [path for path in main if path.is_file()] + sorted(more)
 
 

@@ -72,6 +72,8 @@ GUARD = Guard(KNOWN)
         "insert into t settings input_format_values_deduce_templates_of_expressions values",
         "select 1 settings \"promql_t\\x61ble\" = 'x'",
         "set dialect = 'kusto'",
+        "create named collection c as host = 'example'",
+        "create dictionary d (a Int8) primary key a source(clickhouse(host '10.0.0.1' table 't'))",
     ],
 )
 def test_what_reaches_outside_is_refused(text: str) -> None:
@@ -94,6 +96,7 @@ def test_what_reaches_outside_is_refused(text: str) -> None:
         "system flush logs",
         "select disk_name from system.parts",
         "select * from values('a Int8', (1))",
+        "create dictionary d (host String) primary key host source(clickhouse(host 'localhost' table 't'))",
         "select arrayMap(x -> x, [file]), arrayJoin(url), count(file), map(file, 1), max(`file`) from t",
         "create dictionary d (a Int8) primary key a source(clickhouse(query 'select \\'\\\\d\\' as a'))",
     ],

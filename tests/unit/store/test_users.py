@@ -30,6 +30,16 @@ def test_a_broken_file_is_named_without_its_passwords(tmp_path: Path) -> None:
     assert "hunter2" not in str(raised.value)
 
 
+def test_a_link_to_nothing_is_no_file(tmp_path: Path) -> None:
+    write(tmp_path, "users.d/a.yaml", {"users": {"a": {"password": "one"}}})
+    users = Users(tmp_path)
+    (tmp_path / "users.d" / "b.yaml").symlink_to(tmp_path / "gone")
+    users.load_if_changed()
+    assert users.authenticate("a", "one", "192.0.2.1").name == "a"
+    users.load()
+    assert users.authenticate("a", "one", "192.0.2.1").name == "a"
+
+
 def test_passwords_profiles_and_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("THE_PASSWORD", "from env")
     digest = hashlib.sha256(b"hashed").hexdigest()
