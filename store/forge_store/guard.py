@@ -53,7 +53,8 @@ class Guard:
     def __init__(self, known: Iterable[str]) -> None:
         """`known`: every table function, engine and dictionary source that the engine has."""
         self._refused = ({name.lower() for name in known} - FUNCTIONS - ENGINES - SOURCES) | FUNCTIONS_REFUSED
-        names = b"|".join(name.encode() for name in sorted(self._refused))
+        # The table function format would evaluate what it is given under the same settings.
+        names = b"|".join(name.encode() for name in sorted(self._refused | {"format"}))
         # What a list of values must not hold outside its strings; a quoted name may hide one of the names.
         # Long space after a quote, which may stand across two pieces, is as bad; other letters may be space as well.
         self._suspicious = re.compile(
