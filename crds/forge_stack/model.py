@@ -277,6 +277,14 @@ class PrometheusSource(Connection):
     lag: Duration = Field(default="1m", description="How far behind now a load ends.")
     backfill: Duration = Field(default="7d", description="How far back the first load reaches when `since` is absent.")
 
+    rules = (
+        Rule(
+            cel="!has(self.step) || self.step.matches('[1-9]')",
+            message="prometheus: step is zero; write the distance of two samples, e.g. 60s",
+            check=lambda s: seconds(s.step) > 0,
+        ),
+    )
+
 
 class Source(Part):
     """One source: a name and exactly one of langfuse, github, jira, prometheus."""
