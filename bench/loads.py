@@ -101,4 +101,4 @@ def _bare_insert(port: int, rows: int) -> float:
     client.command("create table bronze.bare as bronze.bench_samples")
     begun = time.monotonic()
     client.insert_arrow("bronze.bare", table.select(COLUMNS.split(", ")))
-    return table.num_rows / (time.monotonic() - begun)
+    return float(table.num_rows / (time.monotonic() - begun))

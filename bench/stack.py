@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import subprocess
@@ -105,12 +106,11 @@ def _pods(namespace: str, images: dict[str, str]) -> None:
         stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": pods}),
     )
     for pod in images:
-        _wait(
-            lambda pod=pod: (
-                _run("kubectl", "-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.phase}") == "Succeeded"
-            ),
-            pod,
-        )
+        _wait(functools.partial(_succeeded, namespace, pod), pod)
+
+
+def _succeeded(namespace: str, pod: str) -> bool:
+    return _run("kubectl", "-n", namespace, "get", "pod", pod, "-o", "jsonpath={.status.phase}") == "Succeeded"
 
 
 def _wait(done: Callable[[], bool], what: str) -> None:
