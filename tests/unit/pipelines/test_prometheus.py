@@ -14,12 +14,12 @@ from forge_pipelines.sources.prometheus import (
     identity,
     matrix,
     next_steps,
-    pages,
     to_rows,
 )
 from forge_stack.model import PrometheusSource
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 NOW = datetime(2026, 3, 1, 12, 0, 30, tzinfo=UTC)
 
@@ -67,9 +67,9 @@ def test_a_call_brings_as_many_samples_as_memory_bears(series: int) -> None:
     assert steps == 1 or steps * series <= SAMPLES_A_CALL
 
 
-def test_a_step_of_nothing_is_refused() -> None:
-    with pytest.raises(LoadError, match=r"prometheus\.step is '0s'"):
-        next(pages(source(step="0s"), connect(source(), Credentials("p", {})), scope()))
+def test_a_step_of_nothing_is_refused_by_the_resource() -> None:
+    with pytest.raises(ValidationError, match="step is zero"):
+        source(step="0s")
 
 
 def test_another_expression_is_another_cursor() -> None:
