@@ -7,8 +7,6 @@ import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-APIS = ("langfuse", "github", "jira")
-
 
 @dataclass(slots=True)
 class Credentials:

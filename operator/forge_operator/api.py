@@ -41,7 +41,6 @@ class Api:
 
     def __init__(self, client: ApiClient, timeout: float) -> None:
         self.client = client
-        self.writes = 0
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=5)
 
     @classmethod
@@ -67,7 +66,6 @@ class Api:
         content_type: str = "application/json",
     ) -> Manifest:
         """One request."""
-        self.writes += method != "GET"
         _, url, headers, _, _ = await self.client.param_serialize(
             method,
             path,
