@@ -363,23 +363,37 @@ def start(state: Path, binaries: Path) -> Components:
 
 def start_containerd(state: Path, components: Components) -> None:
     """Images are kept from one run to the next; containers of the run before are removed before anyone looks."""
-    command = ("containerd", f"--config={state}/etc/containerd.toml")
-    program = Path("/usr/bin/containerd")
     control = ["ctr", f"--address={state}/containerd.sock", "--namespace=k8s.io"]
-    process = components.run(*command, program=program)
-    while subprocess.run([*control, "version"], capture_output=True).returncode:
-        time.sleep(0.1)
-    listed = subprocess.run([*control, "containers", "list", "-q"], capture_output=True, text=True, check=True)
+
+    def run() -> subprocess.Popen[bytes]:
+        process = components.run(
+            "containerd", f"--config={state}/etc/containerd.toml", program=Path("/usr/bin/containerd")
+        )
+        while not answers(*control, "version"):
+            time.sleep(0.1)
+        return process
+
+    process = run()
+    listed = subprocess.run([*control, "containers", "list", "-q"], stdout=subprocess.PIPE, text=True, check=True)
     if stale := listed.stdout.split():
-        subprocess.run([*control, "containers", "rm", *stale], capture_output=True, check=True)
+        subprocess.run([*control, "containers", "rm", *stale], stdout=subprocess.DEVNULL, check=True)
         components.end(process)
-        components.run(*command, program=program)
-    subprocess.run([*control, "images", "import", str(state / "pause.tar")], capture_output=True, check=True)
+        run()
+    # `ctr` fails at once where a socket refuses (bound but not yet listening, seen once); its stderr is in node.log
+    for wait in (0.2, 1, 5, 0):
+        if answers(*control, "images", "import", str(state / "pause.tar"), stderr=None):
+            return
+        time.sleep(wait)
+    raise SystemExit("containerd did not take the pause image, see above")
+
+
+def answers(*command: str, stderr: int | None = subprocess.DEVNULL) -> bool:
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=stderr).returncode == 0
 
 
 def is_ready(state: Path, binaries: Path) -> bool:
     ask = [str(binaries / "kubectl"), f"--kubeconfig={state}/admin.kubeconfig", "get", "--raw", "/readyz"]
-    return subprocess.run(ask, capture_output=True).returncode == 0
+    return answers(*ask)
 
 
 def open_volumes(volumes: Path) -> None:
