@@ -179,11 +179,31 @@ class Store(Part):
 
 
 class Connection(Part):
-    """What all source types share."""
+    """What all source types share.
+
+    Any source's Secret may also hold `ca.crt` (PEM of a private certificate authority), `tls.crt` and `tls.key` (a
+    client certificate) and `proxy` (URL of an HTTP proxy).
+    """
 
     since: AwareDatetime | None = Field(
         default=None, description="The first load reaches back to this moment; everything the source has when absent."
     )
+    sweep: Duration = Field(
+        default="7d",
+        description="How often all ids are compared with bronze, to find what was deleted or moved; 0s is never.",
+    )
+
+
+MetadataKey = Annotated[str, Field(min_length=1, max_length=64)]
+
+
+class MetadataKeys(Part):
+    """Keys of trace metadata, the first that is there wins. They are asked for in full, however long their values."""
+
+    ticket: list[MetadataKey] = Field(default=["ticket"], max_length=8, description="The ticket's key.")
+    stage: list[MetadataKey] = Field(default=["stage"], max_length=8, description="The stage of the work.")
+    repository: list[MetadataKey] = Field(default=["repo"], max_length=8, description="The repository, as owner/name.")
+    event: list[MetadataKey] = Field(default=["event"], max_length=8, description="What started the work.")
 
 
 class LangfuseSource(Connection):
@@ -191,6 +211,11 @@ class LangfuseSource(Connection):
 
     url: Url = Field(default="https://cloud.langfuse.com", description="Base URL of the server.")
     credentials_secret_ref: SecretRef = Field(description="Secret with the keys `publicKey` and `secretKey`.")
+    metadata_keys: MetadataKeys = Field(
+        default=MetadataKeys(),
+        json_schema_extra={"default": {}},
+        description="Which keys of a trace's metadata hold what Forge says of it.",
+    )
     environments: list[Text] = Field(
         default_factory=list, max_length=32, description="Only these Langfuse environments; all when empty."
     )
@@ -207,7 +232,18 @@ class GitHubSource(Connection):
         default="https://api.github.com",
         description="Base URL of the REST API; https://HOST/api/v3 on Enterprise Server.",
     )
-    credentials_secret_ref: SecretRef = Field(description="Secret with the key `token`.")
+    credentials_secret_ref: SecretRef = Field(
+        description="Secret with the key `token`, or with those of a GitHub App: `appId`, `installationId` and "
+        "`privateKey` (PEM)."
+    )
+    topics: list[Text] = Field(
+        default_factory=list,
+        max_length=16,
+        description="Of the organisations, only repositories with one of these topics; all when empty.",
+    )
+    jobs: bool = Field(
+        default=True, description="Whether jobs of workflow runs are loaded: by GitHub's rule that is a request a run."
+    )
     organizations: list[Text] = Field(
         default_factory=list, max_length=64, description="All repositories of these organisations."
     )
@@ -226,6 +262,29 @@ class GitHubSource(Connection):
     )
 
 
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"{text!r} is no regular expression ({error}); correct it") from error
+    return text
+
+
+Pattern = Annotated[str, Field(max_length=256), AfterValidator(_pattern)]
+
+
+class CommentEvents(Part):
+    """Patterns (Python, searched in a comment's text) that make a comment an event; the first that matches wins."""
+
+    approval: Pattern = Field(
+        default=r"(?i)^\s*(/approve\b|approved\b|lgtm\b)", description="The work or the plan is approved."
+    )
+    rejection: Pattern = Field(
+        default=r"(?i)^\s*(/reject\b|rejected\b|changes requested\b)", description="It is sent back."
+    )
+    question: Pattern = Field(default=r"\?\s*$", description="Somebody must answer.")
+
+
 class JiraSource(Connection):
     """Issues and their changelog of Jira projects, Cloud or Data Center."""
 
@@ -239,6 +298,11 @@ class JiraSource(Connection):
     projects: list[ProjectKey] = Field(min_length=1, max_length=256, description="Keys of the projects to load.")
     custom_fields: list[Text] = Field(
         default_factory=list, max_length=64, description="Ids of custom fields to keep, e.g. customfield_10016."
+    )
+    comment_events: CommentEvents = Field(
+        default=CommentEvents(),
+        json_schema_extra={"default": {}},
+        description="Which comments are approvals, rejections and questions.",
     )
     overlap: Duration = Field(default="1h", description="How far back each load reads again.")
 
@@ -260,6 +324,9 @@ class PrometheusSource(Connection):
     url: Url = Field(description="Base URL of the server, without /api/v1.")
     credentials_secret_ref: SecretRef | None = Field(
         default=None, description="Secret with `token` (bearer), or with `username` and `password` (basic)."
+    )
+    tenant: Text | None = Field(
+        default=None, description="Tenant of a shared server, sent as X-Scope-OrgID (Mimir, Thanos)."
     )
     queries: list[PrometheusQuery] = Field(
         default=[PrometheusQuery(name="forge", expr='{__name__=~"forge_.+"}')],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -26,6 +26,16 @@ JSON = pa.string()
 
 
 @dataclass(frozen=True)
+class Misfit:
+    """An answer that makes no row of its table: which column, what is wrong, and the answer itself as JSON."""
+
+    table: str
+    column: str
+    problem: str
+    payload: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A bronze table: the key columns come first and in key order, because ORDER BY is made of them."""
 
@@ -42,39 +52,59 @@ class Table:
             raise ValueError(f"{self.name}: key and version must not be null")
 
     def page(self, rows: Iterable[Mapping[str, Any]]) -> pa.Table:
-        """Rows as an Arrow page.
-
-        Raises LoadError (SchemaViolation) that names the row's key and the column whose value does not fit.
-        """
-        listed = [dict(row) for row in rows]
-        try:
-            page = pa.Table.from_pylist(listed, schema=self.schema)
-            page.validate()
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError) as error:
-            raise self._misfit(listed, error) from error
-        for field in self.schema:
-            if not field.nullable and page.column(field.name).null_count:
-                raise self._misfit(listed, ValueError("null"))
+        """Rows of our own making as an Arrow page. Raises LoadError (SchemaViolation) when one does not fit."""
+        page, misfits = self.sorted_out(rows)
+        if misfits:
+            raise LoadError("SchemaViolation", f"{self.name}: {misfits[0].column}: {misfits[0].problem}")
         return page
+
+    def sorted_out(
+        self, answers: Iterable[Any], to_row: Callable[[Any], Mapping[str, Any]] = dict
+    ) -> tuple[pa.Table, list[Misfit]]:
+        """The rows that answers make, as an Arrow page, and what is wrong with the answers that make none."""
+        rows: list[dict[str, Any]] = []
+        sources: list[Any] = []
+        misfits: list[Misfit] = []
+        for answer in answers:
+            try:
+                rows.append(dict(to_row(answer)))
+                sources.append(answer)
+            except (LoadError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+                misfits.append(Misfit(self.name, "", f"{type(error).__name__}: {error}"[:300], json_text(answer)))
+        page = self._arrow(rows)
+        if page is None:
+            fitting = []
+            for row, answer in zip(rows, sources, strict=True):
+                if (found := self._misfit(row)) is None:
+                    fitting.append(row)
+                else:
+                    misfits.append(Misfit(self.name, *found, json_text(answer)))
+            page = self._arrow(fitting)
+            if page is None:
+                raise LoadError("SchemaViolation", f"{self.name}: a page does not fit its columns")
+        return page, misfits
+
+    def _arrow(self, rows: list[dict[str, Any]]) -> pa.Table | None:
+        try:
+            page = pa.Table.from_pylist(rows, schema=self.schema)
+            page.validate()
+        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+            return None
+        fits = all(field.nullable or not page.column(field.name).null_count for field in self.schema)
+        return page if fits else None
 
     def empty(self) -> pa.Table:
         """A page without rows: it makes the table exist."""
         return self.schema.empty_table()
 
-    def _misfit(self, rows: list[dict[str, Any]], error: Exception) -> LoadError:
-        for row in rows:
-            for field in self.schema:
-                value = row.get(field.name)
-                fits = field.nullable if value is None else _fits(value, field.type)
-                if not fits:
-                    where = ", ".join(f"{name}={row.get(name)!r}" for name in self.key)
-                    return LoadError(
-                        "SchemaViolation",
-                        f"{self.name}: column {field.name} of the row with {where} must be {field.type}"
-                        f"{'' if field.nullable else ' and not null'}, but is {str(value)[:80]!r}; the load stopped "
-                        "before this page, nothing is lost: correct the value in the source, or report the payload",
-                    )
-        return LoadError("SchemaViolation", f"{self.name}: a page does not fit its columns: {error}")
+    def _misfit(self, row: Mapping[str, Any]) -> tuple[str, str] | None:
+        """The first column whose value does not fit, and what it must be; None when all do."""
+        for field in self.schema:
+            value = row.get(field.name)
+            if not (field.nullable if value is None else _fits(value, field.type)):
+                must = f"{field.type}{'' if field.nullable else ' and not null'}"
+                return field.name, f"must be {must}, but is {str(value)[:80]!r}"
+        return None
 
 
 def _fits(value: Any, kind: pa.DataType) -> bool:
@@ -145,3 +175,45 @@ def json_text(value: Any) -> str:
 def iso(value: datetime) -> str:
     """A moment as RFC 3339 in UTC, microseconds only where there are some."""
     return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+DELETIONS = Table(
+    name="deletions",
+    schema=pa.schema(
+        [
+            required("entity", TEXT),
+            required("entity_key", JSON),
+            required("deleted_at", MOMENT),
+            required("reason", TEXT),
+        ]
+    ),
+    key=("entity", "entity_key"),
+    version="deleted_at",
+)
+"""Rows that the source has no more, found by comparing ids: `entity` is the table, `entity_key` a JSON array of its key
+columns, `deleted_at` when it was found missing, `reason` is deleted, moved or returned (a row that came back)."""
+
+REJECTED_ROWS = Table(
+    name="rejected_rows",
+    schema=pa.schema(
+        [
+            required("entity", TEXT),
+            required("payload_hash", TEXT),
+            required("rejected_at", MOMENT),
+            required("column_name", TEXT),
+            required("problem", TEXT),
+            required("payload", JSON),
+        ]
+    ),
+    key=("entity", "payload_hash"),
+    version="rejected_at",
+)
+"""Answers that make no row of their table, kept whole: nothing is dropped silently."""
+
+COMMON = (DELETIONS, REJECTED_ROWS)
+"""Tables that every source has beside its own."""
+
+
+def deletion(table: Table, key: Iterable[Any], now: datetime, reason: str = "deleted") -> dict[str, Any]:
+    """A row of DELETIONS: the row of `table` with this key is not in the source any more."""
+    return {"entity": table.name, "entity_key": json_text(list(key)), "deleted_at": now, "reason": reason}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, cast
@@ -13,7 +13,7 @@ from forge_stack.model import SourceType
 
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
-from forge_pipelines.tables import Table
+from forge_pipelines.tables import Misfit, Table
 
 State = dict[str, Any]
 
@@ -31,14 +31,42 @@ class Page:
     newest: datetime | None = None
 
 
+class Stored(Protocol):
+    """What bronze holds of this source already."""
+
+    def __call__(self, table: Table, columns: Sequence[str], where: str = "") -> pa.Table:
+        """Columns of the rows (read with FINAL) that meet an SQL condition; empty when the table is not there yet."""
+
+
+def nothing_stored(table: Table, columns: Sequence[str], where: str = "") -> pa.Table:
+    """The bronze of a source that was never loaded."""
+    return pa.table({name: pa.array([], table.schema.field(name).type) for name in columns})
+
+
 @dataclass(frozen=True)
 class Scope:
-    """What a load is to read: on from `state`, or exactly the window (from, to) of a backfill, which keeps no state."""
+    """What a load is to read: on from `state`, or exactly the window (from, to) of a backfill, which keeps no state.
+
+    `misfits` collects rows that do not fit their table: the load stores them beside it and goes on.
+    """
 
     state: State
     now: datetime
     window: tuple[datetime, datetime] | None = None
     warn: Callable[[str], None] = lambda message: None
+    stored: Stored = nothing_stored
+    misfits: list[Misfit] = field(default_factory=list)
+
+    def page(
+        self,
+        table: Table,
+        answers: Iterable[Any],
+        to_row: Callable[[Any], Mapping[str, Any]] = dict,
+    ) -> pa.Table:
+        """Answers as an Arrow page of a table. Those that make no fitting row are set aside in `misfits`."""
+        page, misfits = table.sorted_out(answers, to_row)
+        self.misfits.extend(misfits)
+        return page
 
 
 class Credentials:
