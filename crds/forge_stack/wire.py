@@ -60,13 +60,21 @@ class Problem(Wire):
 
 
 class LoadSummary(Wire):
-    """What one load did. `rows` counts rows written a table, `cursor` is how far the source is covered (UTC)."""
+    """What one load did. `rows` counts rows written a table, `cursor` is how far the source is covered (UTC).
+
+    `requests` counts all that were sent, `retries` those that repeat one; `waited_seconds` is what limits and repeats
+    cost, `bytes_read` the bodies of the answers, `rejected_rows` the answers that made no row and were set aside.
+    """
 
     kind: Literal["load"] = "load"
     source: str
     outcome: Outcome
     rows: dict[str, int] = Field(default_factory=dict)
     requests: int = 0
+    retries: int = 0
+    waited_seconds: float = 0.0
+    bytes_read: int = 0
+    rejected_rows: int = 0
     cursor: str | None = None
     newest_event_at: datetime | None = None
     duration_seconds: float = 0.0

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,11 @@ from forge_stack.model import Source
 from forge_stack.wire import LoadSummary, Outcome, Problem, StoreDsn, bronze_prefix
 
 from forge_pipelines import sources
-from forge_pipelines.destination import FIRST_ATTEMPTS, forge_clickhouse, patiently, store_client
+from forge_pipelines.bronze import Bronze
+from forge_pipelines.destination import COMPUTED_HINT, forge_clickhouse
 from forge_pipelines.problems import LoadError, Stopped
 from forge_pipelines.sources import Credentials, Page, Scope, SourceModule
-from forge_pipelines.tables import Table, iso, moment
+from forge_pipelines.tables import COMMON, REJECTED_ROWS, Misfit, Table, iso, moment, rejection
 
 log = logging.getLogger("forge_pipelines")
 
@@ -51,6 +52,22 @@ class LoadRequest:
 
 
 @dataclass
+class Rejected:
+    """Answers that made no row for want of one column."""
+
+    first: Misfit
+    rows: int = 0
+    stored: int = 0
+
+
+def told(misfit: Misfit) -> str:
+    """What is wrong with an answer, in words."""
+    return (
+        f"column {misfit.column} {misfit.problem}" if misfit.column else f"an answer is unreadable ({misfit.problem})"
+    )
+
+
+@dataclass
 class Progress:
     """What the load has done so far, and how it is going to end."""
 
@@ -62,16 +79,41 @@ class Progress:
     stopped: Stopped | None = None
     failure: Exception | None = None
     pages: int = 0
+    rejected: dict[tuple[str, str], Rejected] = field(default_factory=dict)
     stored: tuple[dict[str, int], datetime | None, datetime | None] = field(default_factory=lambda: ({}, None, None))
 
     def keep(self) -> None:
         """Note that the store holds all that was read until now."""
         self.stored = dict(self.rows), self.covered, self.newest
+        for rejected in self.rejected.values():
+            rejected.stored = rejected.rows
 
     def forget(self) -> None:
         """Go back to what the store holds: the rest was not stored, so the summary must not say that it was."""
         rows, self.covered, self.newest = self.stored
         self.rows = dict(rows)
+        for rejected in self.rejected.values():
+            rejected.rows = rejected.stored
+
+    def reject(self, misfits: Iterable[Misfit]) -> None:
+        """Count answers that were set aside: the first of a column is told at once, the number in the end."""
+        for misfit in misfits:
+            where = misfit.table, misfit.column
+            if where not in self.rejected:
+                self.rejected[where] = Rejected(misfit)
+                log.warning("an answer is set aside", extra={"entity": misfit.table, "problem": told(misfit)})
+            self.rejected[where].rows += 1
+
+    def warn_of_rejected(self, table: str) -> None:
+        """Say how many answers are in the table of rejected rows, and why: one warning a column."""
+        for (entity, _), found in self.rejected.items():
+            if found.rows:
+                rows = "1 row" if found.rows == 1 else f"{found.rows} rows"
+                verb = "was" if found.rows == 1 else "were"
+                self.warn(
+                    f"{rows} of {entity} {verb} set aside in {table}: {told(found.first)}; correct it in the source, "
+                    "or the source's selection, then load again"
+                )
 
     def warn(self, message: str) -> None:
         """Say something once: in the log now, in the summary at the end."""
@@ -98,7 +140,7 @@ def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
         api = source.connect(request.source.connection, request.credentials)
         api.stop = stop
         try:
-            reach_store(request.store)
+            reach_store(request, source)
             load_slices(request, source, PageStream(request, source, api, progress), progress)
         finally:
             requests = api.requests
@@ -107,12 +149,12 @@ def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
     return summary(request, progress, requests, time.monotonic() - started)
 
 
-def reach_store(dsn: StoreDsn) -> None:
-    """Ask the store before the source, so that nothing is fetched in vain. Raises LoadError (StoreUnavailable)."""
+def reach_store(request: LoadRequest, source: SourceModule) -> None:
+    """Ask the store before the source. Raises LoadError (StoreUnavailable, SchemaViolation)."""
     try:
-        patiently(lambda: store_client(dsn).command("SELECT 1"), FIRST_ATTEMPTS)
+        Bronze(request.store, request.source.name).check((*source.TABLES, *COMMON))
     except driver.Error as error:
-        raise store_problem(dsn, error) from error
+        raise store_problem(request.store, error) from error
 
 
 def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, progress: Progress) -> None:
@@ -129,7 +171,7 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
         before = dict(progress.rows)
         try:
             info = pipeline.run(
-                [slice_of(prefix, source.TABLES, stream, progress)()],
+                [slice_of(prefix, (*source.TABLES, *COMMON), stream)()],
                 loader_file_format="parquet",
                 schema_contract=CONTRACT,
             )
@@ -160,7 +202,8 @@ class PageStream:
     source: SourceModule
     api: Any
     progress: Progress
-    _pages: Iterator[Page] | None = None
+    _scope: Scope | None = None
+    _pages: Iterator[Page] = field(default_factory=lambda: iter(()))
 
     def take(self, state: dict[str, Any]) -> Iterator[Page]:
         """The pages of a slice; `state` is dlt's, restored from the store, and is moved on at clean cursors only."""
@@ -168,17 +211,24 @@ class PageStream:
         progress.covered = progress.covered or moment(state.get("covered"))
         progress.newest = progress.newest or moment(state.get("newest"))
         progress.keep()
-        if self._pages is None:
-            scope = Scope(
-                state=dict(state.get("source") or {}), now=datetime.now(UTC), window=window, warn=progress.warn
+        if self._scope is None:
+            self._scope = Scope(
+                state=dict(state.get("source") or {}),
+                now=datetime.now(UTC),
+                window=window,
+                warn=progress.warn,
+                stored=Bronze(self.request.store, self.request.source.name).stored,
             )
-            self._pages = self.source.pages(self.request.source.connection, self.api, scope)
+            self._pages = self.source.pages(self.request.source.connection, self.api, self._scope)
+        scope = self._scope
         started, pages, taken = time.monotonic(), 0, 0
         while True:
             try:
                 page = next(self._pages, None)
-            except (LoadError, Stopped) as problem:
-                progress.end(problem)
+            except (LoadError, Stopped, driver.Error) as problem:
+                progress.end(
+                    store_problem(self.request.store, problem) if isinstance(problem, driver.Error) else problem
+                )
                 break
             except (LookupError, TypeError, ValueError, AttributeError) as problem:
                 log.exception("an answer could not be read")
@@ -186,8 +236,10 @@ class PageStream:
                 break
             if page is None:
                 progress.finished = True
+                yield from self.set_aside(scope)
                 break
             yield page
+            yield from self.set_aside(scope)
             pages += 1
             progress.pages += 1
             progress.newest = max(filter(None, (progress.newest, page.newest)), default=None)
@@ -207,8 +259,15 @@ class PageStream:
         if window is None:
             state["loaded"] = iso(datetime.now(UTC))
 
+    def set_aside(self, scope: Scope) -> Iterator[Page]:
+        """Answers that made no row, as rows of their own table: in the slice of the page that lacks them."""
+        if scope.misfits:
+            yield Page({REJECTED_ROWS.name: REJECTED_ROWS.page(rejection(m, scope.now) for m in scope.misfits)})
+            self.progress.reject(scope.misfits)
+            scope.misfits.clear()
 
-def slice_of(prefix: str, tables: tuple[Table, ...], stream: PageStream, progress: Progress) -> Any:
+
+def slice_of(prefix: str, tables: tuple[Table, ...], stream: PageStream) -> Any:
     """A dlt source that yields one slice: Arrow pages, each for its table."""
 
     @dlt.source(name=prefix, max_table_nesting=0)
@@ -245,7 +304,10 @@ def table_hints(table: Table) -> Any:
         write_disposition="append",
         primary_key=list(table.key),
         columns={table.version: {"name": table.version, "dedup_sort": "desc"}},
-        additional_table_hints={"x-table-engine-type": "replacing_merge_tree"},
+        additional_table_hints={
+            "x-table-engine-type": "replacing_merge_tree",
+            **({COMPUTED_HINT: dict(table.computed)} if table.computed else {}),
+        },
     )
 
 
@@ -332,11 +394,13 @@ def summary(request: LoadRequest, progress: Progress, requests: int, seconds: fl
     elif stopped is not None:
         outcome = "stopped"
         progress.warn(stopped.message)
+    progress.warn_of_rejected(Bronze(request.store, request.source.name).name(REJECTED_ROWS))
     return LoadSummary(
         source=request.source.name,
         outcome=outcome,
         rows=progress.rows,
         requests=requests,
+        rejected_rows=sum(found.rows for found in progress.rejected.values()),
         cursor=iso(progress.covered) if progress.covered else None,
         newest_event_at=progress.newest,
         duration_seconds=round(seconds, 3),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
@@ -37,12 +38,17 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Table:
-    """A bronze table: the key columns come first and in key order, because ORDER BY is made of them."""
+    """A bronze table: the key columns come first and in key order, because ORDER BY is made of them.
+
+    `computed`: columns that the store makes of others when they are read (name, ClickHouse type and ALIAS expression);
+    no row carries them, and `select *` leaves them out.
+    """
 
     name: str
     schema: pa.Schema
     key: tuple[str, ...]
     version: str
+    computed: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a table whose ORDER BY would not be its key."""
@@ -217,3 +223,15 @@ COMMON = (DELETIONS, REJECTED_ROWS)
 def deletion(table: Table, key: Iterable[Any], now: datetime, reason: str = "deleted") -> dict[str, Any]:
     """A row of DELETIONS: the row of `table` with this key is not in the source any more."""
     return {"entity": table.name, "entity_key": json_text(list(key)), "deleted_at": now, "reason": reason}
+
+
+def rejection(misfit: Misfit, now: datetime) -> dict[str, Any]:
+    """A row of REJECTED_ROWS: the same answer is kept once, however often it is read."""
+    return {
+        "entity": misfit.table,
+        "payload_hash": hashlib.blake2b(misfit.payload.encode(), digest_size=16).hexdigest(),
+        "rejected_at": now,
+        "column_name": misfit.column,
+        "problem": misfit.problem,
+        "payload": misfit.payload,
+    }

@@ -45,8 +45,10 @@ def nothing_stored(table: Table, columns: Sequence[str], where: str = "") -> pa.
 
 @dataclass(frozen=True)
 class Scope:
-    """What a load is to read: on from `state`, or exactly the window (from, to) of a backfill, which keeps no state.
+    """What a load is to read: on from `state`, or exactly the window (from, to) of a backfill.
 
+    A backfill has a state of its own: empty at first, and what its last clean cursor left when the same window was cut
+    off and is run again, so that a source may go on from there. It never touches that of the ordinary loads.
     `misfits` collects rows that do not fit their table: the load stores them beside it and goes on.
     """
 

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -162,46 +163,154 @@ def test_a_backfill_reads_its_window_and_moves_no_cursor(forge: Any, scripted: A
     assert loaded_issues(forge, "jira_f") == wanted
 
 
-EVOLVING = """
-import sys, threading
+INVENTED = """
+import json, sys, threading
 from datetime import UTC, datetime
 from pathlib import Path
 import pyarrow as pa
 from forge_pipelines import load, sources
 from forge_pipelines.sources import Credentials, Page, prometheus
-from forge_pipelines.tables import INTEGER, MOMENT, TEXT, Table, optional, required
+from forge_pipelines.tables import *
 from forge_stack.model import Source
 from forge_stack.wire import StoreDsn
 
-NOW = datetime.now(UTC)
-source = Source.model_validate({"name": "evolving", "prometheus": {"url": "http://x"}})
-for step, (extra, row) in enumerate((
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+dsn, folder, name = StoreDsn.parse(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+source = Source.model_validate({"name": name, "prometheus": {"url": "http://x"}})
+loads = 0
+
+def run(table, pages, window=None):
+    global loads
+    module = type("Module", (), {"TABLES": (table,), "connect": prometheus.connect, "pages": lambda *a: pages(a[-1])})
+    sources.module = lambda kind: module
+    loads += 1
+    work = folder / name / str(loads)
+    work.mkdir(parents=True)
+    load.configure_dlt(work)
+    done = load.run(load.LoadRequest(source, dsn, Credentials(name, {}), work, window), threading.Event())
+    print(done.model_dump_json(), flush=True)
+    return done
+
+def table_of(*extra):
+    return Table("things", pa.schema([required("id", TEXT), required("at", MOMENT), *extra]), ("id",), "at")
+
+"""
+
+
+def invented(forge: Any, folder: Path, name: str, program: str) -> list[dict[str, Any]]:
+    """Loads of a source that only a test knows, in a process of their own; the summaries of the loads."""
+    command = [sys.executable, "-c", INVENTED + program, forge.dsn, str(folder), name]
+    done = subprocess.run(command, env=forge.env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+EVOLVING = """
+for day, (extra, row) in enumerate((
     ([optional("a", INTEGER)], {"id": "1", "a": 1}),
     ([optional("a", INTEGER), optional("b", TEXT)], {"id": "2", "a": 1, "b": "new"}),
     ([optional("a", TEXT)], {"id": "3", "a": "text"}),
 )):
-    table = Table("things", pa.schema([required("id", TEXT), required("at", MOMENT), *extra]), ("id",), "at")
-    page = Page({"things": table.page([{"at": NOW, **row}])}, {}, datetime(2026, 1, step + 1, tzinfo=UTC), NOW)
-    pages = lambda *_, page=page: iter([page])
-    module = type("Module", (), {"TABLES": (table,), "connect": prometheus.connect, "pages": pages})
-    sources.module = lambda kind, m=module: m
-    work = Path(sys.argv[2]) / str(step)
-    work.mkdir()
-    load.configure_dlt(work)
-    request = load.LoadRequest(source, StoreDsn.parse(sys.argv[1]), Credentials("x", {}), work)
-    done = load.run(request, threading.Event())
-    print(done.outcome, done.error.reason if done.error else "", done.error.message if done.error else "", done.cursor)
+    table = table_of(*extra)
+    at = datetime(2026, 1, day + 1, tzinfo=UTC)
+    run(table, lambda scope: iter([Page({"things": table.page([{"at": NOW, **row}])}, {}, at, NOW)]))
 """
 
 
-def test_columns_may_come_but_types_never_change(forge: Any, tmp_path: Any) -> None:
-    command = [sys.executable, "-c", EVOLVING, forge.dsn, str(tmp_path)]
-    done = subprocess.run(command, env=forge.env, capture_output=True, text=True, check=True, timeout=120)
-    first, second, third = done.stdout.splitlines()
-    assert first.startswith("succeeded") and second.startswith("succeeded")
-    assert third.startswith("failed SchemaViolation") and "column a" in third
-    assert third.endswith("2026-01-02T00:00:00Z"), "the cursor is that of what is stored"
+def test_columns_may_come_but_types_never_change(forge: Any, tmp_path: Path) -> None:
+    first, second, third = invented(forge, tmp_path, "evolving", EVOLVING)
+    assert first["outcome"] == second["outcome"] == "succeeded"
     assert forge.rows("select id, a, b from bronze.evolving_things order by id") == [("1", 1, None), ("2", 1, "new")]
+    assert (third["outcome"], third["error"]["reason"]) == ("failed", "SchemaViolation")
+    message = third["error"]["message"]
+    assert "bronze.evolving_things: column a is Nullable(Int64), but this release writes Nullable(String)" in message
+    assert "rename or drop the tables bronze.evolving_*" in message
+
+
+def test_a_table_of_the_users_own_is_refused_before_the_source_is_asked(forge: Any, tmp_path: Path) -> None:
+    forge.store.command("create database if not exists bronze")
+    forge.store.command("create table bronze.mine_things (id String, at DateTime) engine = MergeTree order by id")
+    forge.store.command(
+        "create table bronze.other_things (id LowCardinality(String), at DateTime64(6, 'UTC')) "
+        "engine = ReplacingMergeTree(at) order by at"
+    )
+    program = "run(table_of(), lambda scope: exit('asked'))"
+    (done,) = invented(forge, tmp_path, "mine", program)
+    assert "bronze.mine_things: column at is DateTime, but this release writes" in done["error"]["message"]
+    (done,) = invented(forge, tmp_path, "other", program)
+    assert "bronze.other_things: its key is (at), but this release's is (id)" in done["error"]["message"]
+
+
+STORED = """
+table = table_of(optional("day", DAY), optional("cost", MONEY), optional("flag", FLAG), optional("size", NUMBER))
+rows = [
+    {"id": "a", "day": NOW.date(), "cost": money("0.1"), "flag": True, "size": 1.5},
+    {"id": "b"},
+    {"id": "c", "flag": False},
+]
+
+def first(scope):
+    assert scope.stored(table, ["id", "day"]).num_rows == 0
+    yield Page({"things": table.page({"at": NOW, **row} for row in rows)}, {})
+
+def second(scope):
+    found = scope.stored(table, ["id", "at", "day", "cost", "flag", "size"], "id < 'c'")
+    assert found.schema == pa.schema([table.schema.field(name) for name in found.schema.names]), found.schema
+    found = sorted(found.to_pylist(), key=lambda row: row["id"])
+    assert found == table.page({"at": NOW, **row} for row in rows[:2]).to_pylist()
+    later = datetime(2026, 1, 2, tzinfo=UTC)
+    yield Page({"things": table.page([{"id": "c", "at": later, "flag": True}])}, {})
+    assert later not in scope.stored(table, ["at"]).column("at").to_pylist(), "not stored until the slice is"
+
+def third(scope):
+    assert scope.stored(table, ["id"], "flag").num_rows == 2, "FINAL: the newest version of c"
+    newer = table_of(optional("more", TEXT))
+    assert scope.stored(newer, ["id", "more"]).num_rows == 0, "a column that this table does not have yet"
+    yield Page({}, {})
+
+for pages in (first, second, third):
+    assert run(table, pages).outcome == "succeeded"
+"""
+
+
+def test_a_source_may_read_what_bronze_holds_of_it(fresh_forge: Any, tmp_path: Path) -> None:
+    forge, _ = fresh_forge
+    assert len(invented(forge, tmp_path, "reading", STORED)) == 3
+
+
+MISFITS = """
+table = table_of(optional("size", INTEGER))
+answers = [{"id": "a", "size": 1}, {"id": "b", "size": "big"}, {"id": "c", "size": "huge"}, {"size": 4}, {"id": "d"}]
+
+def pages(scope):
+    to_row = lambda answer: {"id": answer["id"], "at": NOW, "size": answer.get("size")}
+    yield Page({"things": scope.page(table, answers, to_row)}, {"n": 1}, NOW, NOW)
+    scope.page(table, ["no object"], to_row)
+
+run(table, pages)
+run(table, pages)
+"""
+
+
+def test_answers_that_do_not_fit_are_set_aside_whole_and_told(forge: Any, tmp_path: Path) -> None:
+    first, second = invented(forge, tmp_path, "mis-fits", MISFITS)
+    for done in (first, second):
+        assert (done["outcome"], done["rows"], done["rejected_rows"]) == ("succeeded", {"things": 2}, 4)
+        assert len(done["warnings"]) == 2
+        unreadable, size = sorted(done["warnings"])
+        assert size.startswith(
+            "2 rows of things were set aside in bronze.mis_fits_rejected_rows: column size must be int64, but is 'big'"
+        )
+        assert unreadable.startswith("2 rows of things") and "KeyError: 'id'" in unreadable
+    kept = forge.rows("select payload, column_name, entity from bronze.mis_fits_rejected_rows final order by payload")
+    assert kept == [
+        ('"no object"', "", "things"),
+        ('{"id":"b","size":"big"}', "size", "things"),
+        ('{"id":"c","size":"huge"}', "size", "things"),
+        ('{"size":4}', "", "things"),
+    ]
+    loads = "select count() from bronze.mis_fits_rejected_rows where _dlt_load_id in "
+    assert forge.rows(loads + "(select load_id from bronze.mis_fits__dlt_loads where status = 0)")[0][0] >= 4
 
 
 WRONG: list[tuple[str, dict[str, Any], dict[str, str], dict[str, str], str, str]] = [

@@ -9,14 +9,29 @@ import pyarrow as pa
 import pytest
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import github, jira, langfuse, prometheus
-from forge_pipelines.tables import FLAG, MOMENT, TEXT, Table, day, iso, moment, money, optional, required
+from forge_pipelines.tables import (
+    COMMON,
+    FLAG,
+    MOMENT,
+    TEXT,
+    Misfit,
+    Table,
+    day,
+    deletion,
+    iso,
+    moment,
+    money,
+    optional,
+    rejection,
+    required,
+)
 
 CONTRACT = Path(__file__).parents[3] / "docs" / "architecture.md"
 ALL = {
     f"{module.__name__.rpartition('.')[2]}_{table.name}": table
     for module in (langfuse, github, jira, prometheus)
     for table in module.TABLES
-}
+} | {f"all_{table.name}": table for table in COMMON}
 TYPES = {
     pa.string(): "String", pa.int64(): "Int64", pa.int32(): "Int32", pa.float64(): "Float64", pa.bool_(): "Bool",
     pa.date32(): "Date", pa.decimal128(38, 12): "Decimal(38, 12)", pa.timestamp("us", "UTC"): "",
@@ -62,15 +77,39 @@ TABLE = Table(
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 
-def test_a_value_that_does_not_fit_is_named() -> None:
-    with pytest.raises(LoadError, match=r"things: column flag of the row with id='b' must be bool.*'maybe'") as found:
+def test_a_row_of_our_own_that_does_not_fit_is_named() -> None:
+    with pytest.raises(LoadError, match=r"things: flag: must be bool, but is 'maybe'") as found:
         TABLE.page([{"id": "a", "at": AT}, {"id": "b", "at": AT, "flag": "maybe"}])
     assert found.value.reason == "SchemaViolation"
-
-
-def test_a_null_where_none_may_be_is_named() -> None:
-    with pytest.raises(LoadError, match=r"column at of the row with id='a' must be .* and not null, but is 'None'"):
+    with pytest.raises(LoadError, match=r"things: at: must be .* and not null, but is 'None'"):
         TABLE.page([{"id": "a", "at": None}])
+
+
+def test_answers_that_make_no_row_are_set_aside_whole_and_the_others_stay() -> None:
+    answers = [
+        {"id": "a"},
+        {"id": "b", "flag": "maybe", "note": "ü"},
+        {"id": None},
+        {"flag": True},
+        {"id": "c", "flag": True},
+        "no object",
+    ]
+    page, misfits = TABLE.sorted_out(answers, lambda answer: {"id": answer["id"], "at": AT, "flag": answer.get("flag")})
+    assert page.column("id").to_pylist() == ["a", "c"] and page.schema == TABLE.schema
+    assert sorted(misfits, key=lambda m: m.payload) == [
+        Misfit("things", "", "TypeError: string indices must be integers, not 'str'", '"no object"'),
+        Misfit("things", "", "KeyError: 'id'", '{"flag":true}'),
+        Misfit("things", "flag", "must be bool, but is 'maybe'", '{"id":"b","flag":"maybe","note":"ü"}'),
+        Misfit("things", "id", "must be string and not null, but is 'None'", '{"id":null}'),
+    ]
+    first, again = (rejection(misfits[0], now) for now in (AT, datetime(2027, 1, 1, tzinfo=UTC)))
+    assert first["payload_hash"] == again["payload_hash"] != rejection(misfits[1], AT)["payload_hash"]
+    assert next(t for t in COMMON if t.name == "rejected_rows").page([first]).num_rows == 1
+
+
+def test_a_deletion_names_the_row_by_its_key() -> None:
+    page = next(t for t in COMMON if t.name == "deletions").page([deletion(TABLE, ["ü", 7], AT, "moved")])
+    assert page.to_pylist() == [{"entity": "things", "entity_key": '["ü",7]', "deleted_at": AT, "reason": "moved"}]
 
 
 def test_the_key_leads_the_columns() -> None:
