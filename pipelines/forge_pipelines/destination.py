@@ -23,6 +23,7 @@ from dlt.common.configuration import configspec
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
+from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.exceptions import (
     DatabaseTerminalException,
     DatabaseTransientException,
@@ -46,6 +47,8 @@ ATTEMPTS = 8
 FIRST_ATTEMPTS = 4
 """Before a load: a few seconds; nothing is lost yet."""
 COMPRESSIONS = {"gz": "gzip"}
+COMPUTED_HINT = "x-computed-columns"
+"""Hint of a table: columns that the store computes (name to type and ALIAS expression)."""
 
 UNDEFINED_RELATION = frozenset({60, 81})
 # Codes of ClickHouse (src/Common/ErrorCodes.cpp) that a later attempt may not meet: busy, out of memory, network,
@@ -259,6 +262,17 @@ class HttpJobClient(ClickHouseClient):
             capabilities,
             config,
         )
+
+    def _get_table_update_sql(
+        self, table_name: str, new_columns: Sequence[TColumnSchema], generate_alter: bool
+    ) -> list[str]:
+        hints: Any = self.prepare_load_table(table_name)
+        computed: dict[str, str] = hints.get(COMPUTED_HINT) or {}
+        table = self.sql_client.make_qualified_table_name(table_name)
+        return [
+            *super()._get_table_update_sql(table_name, new_columns, generate_alter),
+            *(f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {name} {kind}" for name, kind in computed.items()),
+        ]
 
     def _make_create_table(self, qualified_name: str, table: PreparedTableSchema) -> str:
         return f"CREATE TABLE IF NOT EXISTS {qualified_name}"

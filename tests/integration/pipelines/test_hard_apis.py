@@ -379,6 +379,8 @@ def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted:
     heavy = [1]
 
     def script(call: Any) -> Any:
+        if call.path == "/api/v1/metadata":
+            return reply(body={"status": "success", "data": {"up": [{"type": "gauge", "help": "Up.", "unit": ""}]}})
         start, end, step = (int(call.body[name]) for name in ("start", "end", "step"))
         assert (end - start) / step < 11_000
         if (end - start) / step > 5_000 and heavy:
@@ -393,7 +395,8 @@ def test_prometheus_reads_long_spans_in_parts_and_a_bad_query_is_named(scripted:
     warnings: list[str] = []
     found = list(prometheus.pages(spec, api(spec.url), Scope({}, NOW, warn=warnings.append)))
     times = [r["sampled_at"] for r in rows(found, "samples")]
-    assert len(times) == len(set(times)) == 20 * 1440 + 1 and len(scripted.calls) == 6
+    assert len(times) == len(set(times)) == 20 * 1440 + 1 and len(scripted.calls) == 7
+    assert {(r["metric_type"], r["unit"], r["help"]) for r in rows(found, "series")} == {("gauge", None, "Up.")}
     assert "w" in warnings[0]
     scripted.replies(reply(status=400, body={"status": "error", "errorType": "bad_data", "error": "parse error"}))
     with pytest.raises(LoadError, match=r"prometheus.queries 'forge'.*parse error") as error:

@@ -204,6 +204,9 @@ def test_prometheus(forge: Any, organisation: Organisation) -> None:
         return {(series[print_], at): value for print_, at, value in rows}
 
     assert found() == expected() and first.summary["rows"]["samples"] > 10_000
+    maps = forge.rows("select labels, toJSONString(labels_map), labels_map['stage'] from bronze.metrics_series final")
+    assert maps and all(orjson.loads(text) == orjson.loads(typed) for text, typed, _ in maps)
+    assert any(stage for *_, stage in maps)
     again = load(forge, organisation, "prometheus", "metrics", **since)
     assert again.summary["rows"]["samples"] < first.summary["rows"]["samples"] / 10
     assert found() == expected()
