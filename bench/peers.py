@@ -98,7 +98,7 @@ def prometheus(given: Config) -> Any:
     """Series by range queries, one a span of 11,000 steps; `rest_api` cannot page by time, so a resource of dlt's."""
     from dlt.sources.helpers import requests
 
-    @dlt.resource(name="samples", primary_key=("labels", "at"))
+    @dlt.resource(name="samples")
     def samples() -> Iterator[list[Config]]:
         start, end, step = int(given["start"]), int(given["end"]), int(given["step"])
         while start <= end:
@@ -106,8 +106,7 @@ def prometheus(given: Config) -> Any:
             params = {"query": given["query"], "start": start, "end": stop, "step": step}
             answer = requests.get(f"{given['url']}/api/v1/query_range", params=params)
             for series in answer.json()["data"]["result"]:
-                labels = json.dumps(series["metric"], sort_keys=True)
-                yield [{"labels": labels, "at": at, "value": float(value)} for at, value in series["values"]]
+                yield [{"metric": series["metric"], "at": at, "value": value} for at, value in series["values"]]
             start = stop + step
 
     return samples

@@ -157,11 +157,11 @@ def seconds_of(costs: Callable[[], Costs], name: str) -> Result:
 
 
 @contextmanager
-def ready_bytes(folder: Path, rows: int) -> Iterator[str]:
-    """The URL of a server whose answers cost nothing."""
+def ready_bytes(folder: Path, *, samples: int = 0, observations: int = 0) -> Iterator[str]:
+    """The URL of a server whose answers cost next to nothing."""
     port = folder / "static-port"
     port.unlink(missing_ok=True)
-    child = subprocess.Popen([sys.executable, "-m", "bench.static", str(port), str(rows)])
+    child = subprocess.Popen([sys.executable, "-m", "bench.static", str(port), str(samples), str(observations)])
     try:
         while not (port.exists() and port.read_text()):
             if child.poll() is not None:
@@ -175,7 +175,7 @@ def ready_bytes(folder: Path, rows: int) -> Iterator[str]:
 
 def langfuse_rows(name: str) -> Result:
     """Observations a second; floor: fetch, parse, one Arrow insert of the same columns; peer: dlt's dictionaries."""
-    with scratch() as (folder, port), ready_bytes(folder, ROWS) as url:
+    with scratch() as (folder, port), ready_bytes(folder, observations=ROWS) as url:
         done = load(folder, port, langfuse_source(url))
         rows = done.rows["observations"]
         floor = _langfuse_floor(port, url)
@@ -230,7 +230,7 @@ def _langfuse_floor(port: int, url: str) -> float:
 def prometheus_rows(name: str) -> Result:
     """Samples a second; floor and peer as for observations."""
     rows = 10 * ROWS
-    with scratch() as (folder, port), ready_bytes(folder, rows) as url:
+    with scratch() as (folder, port), ready_bytes(folder, samples=rows) as url:
         done = load(folder, port, prometheus_source(url), **_window(rows))
         floor = _prometheus_floor(port, url, rows)
         begin = int(static.BEGIN.timestamp())
@@ -290,7 +290,7 @@ def _rate(name: str, rows: int, seconds: float, floor: float, theirs: float) -> 
 
 def peak_memory(rows: int, name: str) -> Result:
     """Peak resident memory of a load of so many samples, MB."""
-    with scratch() as (folder, port), ready_bytes(folder, rows) as url:
+    with scratch() as (folder, port), ready_bytes(folder, samples=rows) as url:
         done = load(folder, port, prometheus_source(url), **_window(rows))
     note = f"{done.rows['samples']:,} samples in {done.seconds:.1f} s"
     return Result(name, "MB", done.memory_mb, note=note)

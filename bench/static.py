@@ -1,6 +1,6 @@
 """A server of ready bytes, as Langfuse and as Prometheus: what it costs to answer must not be what is measured.
 
-`python -m bench.static PORT_FILE ROWS`: ROWS observations (or samples) in all. Not a simulator: it knows the two lists
+`python -m bench.static PORT_FILE SAMPLES OBSERVATIONS`: so many in all. Not a simulator: it knows the two lists
 that the benchmarks read, the rest of both APIs is empty.
 """
 
@@ -22,11 +22,12 @@ STEP = 60
 
 
 class Static(BaseHTTPRequestHandler):
-    """Answers GET and POST; `rows` is how many there are in all."""
+    """Answers GET and POST; `rows` is how many samples there are in all."""
 
     protocol_version = "HTTP/1.1"
     rows: ClassVar[int] = 0
     starts: ClassVar[list[str]] = []
+    ready: ClassVar[list[bytes]] = []
 
     def do_GET(self) -> None:
         """One answer."""
@@ -49,6 +50,8 @@ class Static(BaseHTTPRequestHandler):
             return self.observations(params)
         if path.endswith("/query_range"):
             return self.samples(params)
+        if path.endswith("/projects"):
+            return b'{"data":[{"id":"bench","name":"bench","metadata":{}}]}'
         if "/api/v1/" in path:
             return b'{"status":"success","data":{}}'
         return b'{"data":[],"meta":{"totalItems":0,"totalPages":0,"page":1,"limit":100}}'
@@ -60,22 +63,9 @@ class Static(BaseHTTPRequestHandler):
         high = min(int(params.get("cursor") or high), high)
         limit = min(int(params.get("limit", 50)), 1000)
         first = max(high - limit, low)
-        rows = b",".join(self.observation(index) for index in range(high - 1, first - 1, -1))
+        rows = b",".join(reversed(self.ready[first:high]))
         cursor = b',"cursor":"%d"' % first if first > low else b""
         return b'{"data":[%s],"meta":{"limit":%d%s}}' % (rows, limit, cursor)
-
-    def observation(self, index: int) -> bytes:
-        """One row in every group of fields."""
-        at = self.starts[index].encode()
-        return OBSERVATION % {
-            b"id": b"%032x" % index,
-            b"trace": b"%032x" % (index // 5),
-            b"parent": b"null" if index % 5 == 0 else b'"%032x"' % (index // 5 * 5),
-            b"at": at,
-            b"n": b"%d" % (index % 5000),
-            b"cost": b"0.00%04d" % (index % 9973),
-            b"key": b"FLEET-%d" % (index // 50 % 900),
-        }
 
     def samples(self, params: dict[str, str]) -> bytes:
         """A matrix of the steps asked for that the world has."""
@@ -109,6 +99,19 @@ OBSERVATION = (
 )
 
 
+def observation(index: int, start: str) -> bytes:
+    """One row in every group of fields."""
+    return OBSERVATION % {
+        b"id": b"%032x" % index,
+        b"trace": b"%032x" % (index // 5),
+        b"parent": b"null" if index % 5 == 0 else b'"%032x"' % (index // 5 * 5),
+        b"at": start.encode(),
+        b"n": b"%d" % (index % 5000),
+        b"cost": b"0.00%04d" % (index % 9973),
+        b"key": b"FLEET-%d" % (index // 50 % 900),
+    }
+
+
 def _plain(text: str) -> str:
     """A moment in the one form that sorts as text."""
     try:
@@ -124,8 +127,9 @@ def _text(at: datetime) -> str:
 
 def main() -> None:
     """Serve until killed."""
-    port_file, Static.rows = Path(sys.argv[1]), int(sys.argv[2])
-    Static.starts = [_text(BEGIN + SPAN * (index / Static.rows)) for index in range(Static.rows)]
+    port_file, Static.rows, observations = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    Static.starts = [_text(BEGIN + SPAN * (index / observations)) for index in range(observations)]
+    Static.ready = [observation(index, start) for index, start in enumerate(Static.starts)]
     server = ThreadingHTTPServer(("127.0.0.1", 0), Static)
     server.daemon_threads = True
     port_file.write_text(json.dumps(server.server_port))
