@@ -1,217 +1,143 @@
 """One HTTP client for all four APIs: it waits as the server asks, tries again what may pass, says what does not.
 
-The decisions (`judge`, `pause`) are pure; `Api` carries them out. Credentials are in headers only, never in a message.
+The decisions are in `answers`; `Api` carries them out. Credentials are in headers only, never in a message, and never
+go to another server than the source's own.
 """
 
 from __future__ import annotations
 
-import json
 import random
+import ssl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from email.utils import parsedate_to_datetime
-from typing import Any, Literal
+from enum import Enum
+from typing import Any, Final
 from urllib.parse import urlsplit
 
-import orjson
 import requests
+import urllib3
 from requests import PreparedRequest
+from requests.adapters import HTTPAdapter
 from requests.auth import HTTPBasicAuth
 
+from forge_pipelines.answers import (
+    PROXY_CREDENTIALS,
+    REDIRECTS,
+    Answer,
+    Patience,
+    certificate_problem,
+    judge,
+    next_link,
+    parse,
+    pause,
+    problem,
+    redirected,
+    root,
+    said,
+)
 from forge_pipelines.problems import LoadError, RateLimited, Stopped
 
 USER_AGENT = "forge-load"
 CONNECT_SECONDS = 10.0
 SILENCE_SECONDS = 60.0
+CHUNK = 1 << 16
+LONGEST_BODY = 256 << 20
+"""Bytes of a body, unpacked: far above any page that the sources ask for."""
+REDIRECTS_IN_A_ROW = 5
+PATIENCE = Patience()
 SIGNALLED = "stopped by a signal; the next load goes on from here"
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long a load bears with a source. Waits are seconds."""
+class Unchanged(Enum):
+    """The answer to a conditional GET whose thing is as it was (304)."""
 
-    attempts: int = 5
-    first_wait: float = 0.5
-    longest_backoff: float = 30.0
-    unasked_limit_wait: float = 60.0
-    """GitHub's advice for a secondary limit without a header: at least a minute."""
-    total_wait: float = 600.0
-    """All waits of one load together; beyond it the load stops at a clean cursor and the next one goes on."""
+    UNCHANGED = "unchanged"
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A response as the decisions see it: header names in lower case, the body's beginning as text."""
-
-    status: int
-    headers: Mapping[str, str]
-    excerpt: str = ""
+UNCHANGED: Final = Unchanged.UNCHANGED
 
 
-Verdict = Literal["good", "limited", "passing", "final"]
-
-
-def judge(answer: Answer) -> Verdict:
-    """What a status means: take it, wait for a limit, try again, or give up.
-
-    GitHub tells both of its limits by 403 as well as 429 ("Rate limits for the REST API", GitHub documentation).
-    """
-    if answer.status < 400:
-        return "good"
-    if answer.status == 429:
-        return "limited"
-    if answer.status == 403:
-        text = answer.excerpt.lower()
-        spoken = "rate limit" in text or "abuse detection" in text
-        exhausted = answer.headers.get("x-ratelimit-remaining") == "0"
-        return "limited" if spoken or exhausted or "retry-after" in answer.headers else "final"
-    if answer.status == 503 and "retry-after" in answer.headers:
-        return "limited"
-    return "passing" if answer.status in (408, 425, 500, 502, 503, 504, 520, 522, 524) else "final"
-
-
-def pause(answer: Answer, attempt: int, patience: Patience, now: float) -> float:
-    """Seconds to wait before attempt + 1 (attempt counts from 1), without jitter; `now` is Unix time.
-
-    Retry-After (seconds or a date) wins, then the reset of an exhausted budget, then doubling. No wait is shorter than
-    the doubling: a server that says 0 for ever is not asked for ever.
-    """
-    backoff = min(patience.first_wait * 2.0 ** (attempt - 1), patience.longest_backoff)
-    asked = _seconds(answer.headers.get("retry-after"), now)
-    if asked is not None:
-        return max(backoff, asked)
-    if judge(answer) != "limited":
-        return backoff
-    reset = answer.headers.get("x-ratelimit-reset")
-    if reset and answer.headers.get("x-ratelimit-remaining", "0") == "0":
-        until = _reset_time(reset, now)
-        if until is not None:
-            return max(until - now, 0.0) + 1.0
-    if answer.status == 403 or "secondary" in answer.excerpt.lower():
-        return patience.unasked_limit_wait * 2.0 ** (attempt - 1)
-    return max(backoff, 1.0)
-
-
-def _seconds(text: str | None, now: float) -> float | None:
-    if not text:
-        return None
-    try:
-        return max(float(text), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(parsedate_to_datetime(text).timestamp() - now, 0.0)
-    except ValueError:
-        return None
-
-
-def _reset_time(text: str, now: float) -> float | None:
-    """GitHub gives Unix seconds, Jira a date, Langfuse either seconds from now or a date."""
-    try:
-        number = float(text)
-    except ValueError:
-        try:
-            return datetime.fromisoformat(text).timestamp()
-        except ValueError:
-            return None
-    return number if number > 1e9 else now + number
-
-
-def problem(answer: Answer, host: str, what: str, said: str) -> LoadError:
-    """The error of a final status, with its remedy."""
-    hint = f' (it said "{said}")' if said else ""
-    if answer.status == 401:
-        return LoadError(
-            "Unauthorized",
-            f"{host} refuses the credentials (401) for {what}{hint}; put valid ones into the Secret that "
-            "credentialsSecretRef names",
-        )
-    if answer.status == 403:
-        return LoadError(
-            "Forbidden",
-            f"{host} forbids {what} (403){hint}; give the credentials the right to read it, or select less",
-        )
-    if answer.status in (404, 410):
-        return LoadError(
-            "NotFound",
-            f"{host} does not know {what} ({answer.status}){hint}; check the url and the names in the source",
-        )
-    if answer.status in (400, 414, 422):
-        return LoadError(
-            "InvalidConfiguration", f"{host} refuses {what} ({answer.status}){hint}; correct the source's selection"
-        )
-    return LoadError(
-        "BadResponse",
-        f"{host} answers {answer.status} to {what}{hint}; check the url, or try again when the server is well",
-    )
-
-
-def said(body: bytes, content_type: str) -> str:
-    """What a server says of an error, in one short line."""
-    text = body[:2000].decode("utf-8", "replace").strip()
-    if "json" in content_type or text.startswith(("{", "[")):
-        try:
-            data = orjson.loads(body)
-        except orjson.JSONDecodeError:
-            data = None
-        if isinstance(data, dict):
-            parts = data.get("errorMessages") or data.get("errors") or data.get("error") or data.get("message")
-            parts = parts if parts else data
-            if isinstance(parts, list):
-                parts = "; ".join(str(p.get("message", p)) if isinstance(p, dict) else str(p) for p in parts)
-            elif isinstance(parts, dict):
-                parts = "; ".join(f"{k}: {v}" for k, v in parts.items())
-            text = str(parts)
-    elif "html" in content_type or text[:1] == "<":
-        text = "an HTML page"
-    return " ".join(text.split())[:200]
-
-
-def parse(content: bytes) -> Any:
-    """JSON; half a surrogate pair, which JSON can say and Unicode cannot, as a question mark. Raises ValueError."""
-    try:
-        return orjson.loads(content)
-    except orjson.JSONDecodeError:
-        return orjson.loads(json.dumps(json.loads(content), ensure_ascii=False).encode("utf-8", "replace"))
+class TooSlowError(Exception):
+    """An answer did not end in the time that a load gives it."""
 
 
 @dataclass
 class Api:
-    """A server's API. `stop` ends waits early; `requests` counts every request sent, repeated ones too."""
+    """A server's API. `stop` ends waits early; `requests` counts every request sent, `retries` the repeated ones.
+
+    `authorise` gives headers that carry a credential which ends (a token of a GitHub App). It is asked before each
+    request, with True once after a 401: the credential must be renewed then. Requests that it makes itself through this
+    client bring their own `Authorization` in `headers`, and it is not asked for them.
+    """
 
     base_url: str
     headers: Mapping[str, str]
     stop: threading.Event = field(default_factory=threading.Event)
-    patience: Patience = Patience()
+    patience: Patience = PATIENCE
     basic: tuple[str, str] | None = None
+    authorise: Callable[[bool], Mapping[str, str]] | None = None
     clock: Callable[[], float] = time.time
     requests: int = 0
+    retries: int = 0
+    bytes_read: int = 0
     waited: float = 0.0
     last_headers: Mapping[str, str] = field(default_factory=dict)
+    _proxy: str | None = None
     _not_before: float = 0.0
 
     def __post_init__(self) -> None:
         """Open the session: kept connections, no credentials of the machine's own (.netrc)."""
         self._session = requests.Session()
-        self._session.auth = self._authorise
+        self._session.auth = self._sign
         self._session.headers.update({"User-Agent": USER_AGENT, "Accept": "application/json", **self.headers})
 
-    def _authorise(self, request: PreparedRequest) -> PreparedRequest:
-        if self.basic:
+    def _sign(self, request: PreparedRequest) -> PreparedRequest:
+        if self.basic and "Authorization" not in request.headers:
             return HTTPBasicAuth(*self.basic)(request)
         return request
+
+    def use(self, credentials: Callable[[str], str | None]) -> None:
+        """Take what any source's Secret may hold: `ca.crt`, `tls.crt` with `tls.key`, `proxy`.
+
+        Raises LoadError (InvalidConfiguration) that names the key. `credentials` gives the value of a key, or None.
+        """
+        authority, certificate, key = (credentials(name) for name in ("ca.crt", "tls.crt", "tls.key"))
+        if authority or certificate or key:
+            self._session.mount("https://", Trusting(tls_context(authority, certificate, key)))
+        if proxy := credentials("proxy"):
+            url = urlsplit(proxy)
+            if url.scheme not in ("http", "https") or not url.hostname:
+                raise LoadError(
+                    "InvalidConfiguration",
+                    "the key `proxy` of the source's Secret is no URL of an HTTP proxy; write "
+                    "http://user:password@host:port",
+                )
+            self._proxy = proxy
 
     @property
     def host(self) -> str:
         """For messages: the server without path."""
         return urlsplit(self.base_url).netloc
 
-    def get(self, path: str, params: Mapping[str, Any] | None = None, *, what: str) -> Any:
-        """The parsed JSON of a GET. `what` names the thing asked for, in messages."""
-        return self.send("GET", path, params=params, what=what)
+    @property
+    def next_page(self) -> str | None:
+        """The URL of the page after the last answer's, by its Link header; `get` takes it as a path."""
+        return next_link(self.last_headers)
+
+    def get(
+        self, path: str, params: Mapping[str, Any] | None = None, *, what: str, etag: str | None = None, **more: Any
+    ) -> Any:
+        """The parsed JSON of a GET. `what` names the thing asked for, in messages.
+
+        With an `etag` of an earlier answer (`last_headers["etag"]`) it is UNCHANGED when nothing is new, which GitHub
+        does not count against the budget.
+        """
+        headers = {"If-None-Match": etag} if etag else {}
+        return self.send("GET", path, params=params, headers=headers, what=what, **more)
 
     def post(self, path: str, body: Any, *, what: str) -> Any:
         """The parsed JSON of a POST with a JSON body (of a reading call: it may be repeated)."""
@@ -225,55 +151,45 @@ class Api:
         params: Mapping[str, Any] | None = None,
         body: Any = None,
         form: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
         what: str,
         passing_attempts: int | None = None,
     ) -> Any:
-        """The parsed JSON of a call.
+        """The parsed JSON of a call; `path` may also be a whole URL of this server (as in a Link header).
 
         Raises LoadError when the answer is final or the attempts are used up, RateLimited when the waits of this load
         are used up, Stopped when it was told to end. `passing_attempts` bounds the tries after 5xx and broken bodies.
         """
         attempts = passing_attempts or self.patience.attempts
-        failures = limits = 0
+        failures = limits = hops = 0
+        renew, url = False, self._url(path, what)
+        asks_itself = self.authorise is not None and "Authorization" not in (headers or {})
         while True:
-            if self.stop.is_set():
-                raise Stopped(SIGNALLED)
-            if (ahead := self._not_before - self.clock()) > 0:
-                self._wait(ahead, what, limited=True)
-            self.requests += 1
+            self._may_go_on(what)
+            given = {**(headers or {}), **(self.authorise(renew) if self.authorise and asks_itself else {})}
             try:
-                response = self._session.request(
-                    method,
-                    self.base_url.rstrip("/") + path,
-                    params=params,
-                    json=body,
-                    data=form,
-                    timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
-                )
-                content = response.content
-            except requests.exceptions.SSLError as error:
-                raise LoadError(
-                    "Unreachable",
-                    f"{self.host} has a certificate that is not trusted ({_root(error)}); check the url, or give the "
-                    "load the right CA bundle by REQUESTS_CA_BUNDLE",
-                ) from error
+                answer, content = self._exchange(method, url, params=params, json=body, data=form, headers=given)
             except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
                 raise LoadError(
                     "InvalidConfiguration", f"url {self.base_url!r} is no URL that can be called"
                 ) from error
-            except requests.exceptions.RequestException as error:
+            except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, TooSlowError, OSError) as error:
                 failures += 1
-                if failures >= attempts:
-                    raise LoadError(
-                        "Unreachable",
-                        f"{self.host} did not answer {what} in {failures} attempts ({_root(error)}); check the url, "
-                        "the network policy, and that the server runs",
-                    ) from error
-                self._wait(self.patience.first_wait * 2 ** (failures - 1), what)
+                if final := certificate_problem(error, self.host):
+                    raise final from error
+                if failures >= attempts or is_refused_by_proxy(error):
+                    raise self._silent(error, what, failures) from error
+                self._again(self.patience.first_wait * 2 ** (failures - 1), what)
                 continue
-            self.last_headers = {name.lower(): value for name, value in response.headers.items()}
-            kind = self.last_headers.get("content-type", "")
-            answer = Answer(response.status_code, self.last_headers, content[:2000].decode("utf-8", "replace"))
+            if answer.status == 304:
+                return UNCHANGED
+            if answer.status in REDIRECTS:
+                hops += 1
+                if hops > REDIRECTS_IN_A_ROW:
+                    raise LoadError("BadResponse", f"{self.host} sends {what} on in circles; check the url")
+                url, params = redirected(url, method, answer, what), None
+                continue
+            kind = answer.headers.get("content-type", "")
             verdict = judge(answer)
             if verdict == "good":
                 try:
@@ -287,26 +203,99 @@ class Api:
                             f"{self.host} answers {what} with {found} in place of JSON; check that url is the API's "
                             "address and not that of a login page or proxy",
                         ) from error
-                    self._wait(self.patience.first_wait * 2 ** (failures - 1), what)
+                    self._again(self.patience.first_wait * 2 ** (failures - 1), what)
                     continue
             if verdict == "limited":
                 limits += 1
-                self._wait(pause(answer, limits, self.patience, self.clock()), what, limited=True)
+                self._again(pause(answer, limits, self.patience, self.clock()), what, limited=True)
+                continue
+            if answer.status == 401 and asks_itself and not renew:
+                renew = True
+                self.retries += 1
                 continue
             failures += 1
             if verdict == "final" or failures >= attempts:
                 raise problem(answer, self.host, what, said(content, kind))
-            self._wait(pause(answer, failures, self.patience, self.clock()), what)
+            self._again(pause(answer, failures, self.patience, self.clock()), what)
 
     def rest_until(self, reset: datetime | None, attempt: int, what: str) -> None:
         """Wait for a limit that an answer told of inside its body. Raises RateLimited or Stopped."""
         now = self.clock()
         unasked = pause(Answer(429, self.last_headers, "secondary"), attempt, self.patience, now)
-        self._wait(max(reset.timestamp() - now, 0.0) + 1.0 if reset else unasked, what, limited=True)
+        self._again(max(reset.timestamp() - now, 0.0) + 1.0 if reset else unasked, what, limited=True)
 
     def hold_until(self, moment: datetime) -> None:
         """Let the next request wait for a moment, because a budget is nearly used up."""
         self._not_before = moment.timestamp()
+
+    def _url(self, path: str, what: str) -> str:
+        if not path.startswith(("http://", "https://")):
+            return self.base_url.rstrip("/") + path
+        if urlsplit(path).netloc != self.host:
+            raise LoadError(
+                "BadResponse",
+                f"{self.host} names another server for {what} ({urlsplit(path).netloc}), where no credentials are "
+                "sent; make url the address that the server calls itself by",
+            )
+        return path
+
+    def _may_go_on(self, what: str) -> None:
+        if self.stop.is_set():
+            raise Stopped(SIGNALLED)
+        if (ahead := self._not_before - self.clock()) > 0:
+            self._wait(ahead, what, limited=True)
+
+    def _exchange(self, method: str, url: str, **given: Any) -> tuple[Answer, bytearray]:
+        """One request and its whole answer, read as it comes: within a time and a size."""
+        self.requests += 1
+        deadline = time.monotonic() + self.patience.answer_seconds
+        proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else None
+        with self._session.request(
+            method,
+            url,
+            timeout=(CONNECT_SECONDS, min(SILENCE_SECONDS, self.patience.answer_seconds)),
+            allow_redirects=False,
+            stream=True,
+            proxies=proxies,
+            **given,
+        ) as response:
+            body = bytearray()
+            while part := response.raw.read1(CHUNK, decode_content=True):
+                body += part
+                if self.stop.is_set():
+                    raise Stopped(SIGNALLED)
+                if time.monotonic() > deadline:
+                    raise TooSlowError(f"the answer did not end in {self.patience.answer_seconds:.0f} s")
+                if len(body) > LONGEST_BODY:
+                    raise LoadError(
+                        "BadResponse",
+                        f"{self.host} answers with more than {LONGEST_BODY >> 20} MB at once; select less in the "
+                        "source",
+                    )
+            self.bytes_read += response.raw.tell()
+            self.last_headers = {name.lower(): value for name, value in response.headers.items()}
+            excerpt = body[:2000].decode("utf-8", "replace")
+            return Answer(response.status_code, self.last_headers, excerpt), body
+
+    def _silent(self, error: Exception, what: str, attempts: int) -> LoadError:
+        if is_refused_by_proxy(error):
+            return LoadError("Unauthorized", PROXY_CREDENTIALS)
+        if isinstance(error, requests.exceptions.ProxyError):
+            return LoadError(
+                "Unreachable",
+                f"{self.host} is not reached through the proxy ({root(error)}); check the key `proxy` of the source's "
+                "Secret, or HTTPS_PROXY",
+            )
+        return LoadError(
+            "Unreachable",
+            f"{self.host} did not answer {what} in {attempts} attempts ({root(error)}); check the url, the network "
+            "policy, and that the server runs",
+        )
+
+    def _again(self, seconds: float, what: str, *, limited: bool = False) -> None:
+        """Wait, then let the request be sent once more."""
+        self._wait(seconds, what, limited=limited)
+        self.retries += 1
 
     def _wait(self, seconds: float, what: str, *, limited: bool = False) -> None:
         seconds += random.uniform(0, min(seconds, 5.0) * 0.25)  # noqa: S311 - jitter, no secret
@@ -318,12 +307,54 @@ class Api:
             raise Stopped(SIGNALLED)
 
 
-def _root(error: BaseException) -> str:
-    """The innermost cause of a transport error, without the URL that libraries put around it."""
-    while True:
-        inner = error.__cause__ or error.__context__ or getattr(error, "reason", None)
-        if not isinstance(inner, BaseException) or inner is error:
-            break
-        error = inner
-    text = str(error).split(": ", 1)[-1] if "object at 0x" in str(error) else str(error)
-    return f"{type(error).__name__}: {text}"[:160]
+def is_refused_by_proxy(error: Exception) -> bool:
+    """Whether a proxy wants other credentials before it opens a tunnel."""
+    return isinstance(error, requests.exceptions.ProxyError) and "407" in root(error)
+
+
+class Trusting(HTTPAdapter):
+    """Connections with a TLS context of our own; requests adds the public authorities to it."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        """Keep the context, with or without a proxy between."""
+        self.context = context
+        super().__init__()
+
+    def init_poolmanager(self, *arguments: Any, **values: Any) -> None:
+        """Hand the context on."""
+        super().init_poolmanager(*arguments, ssl_context=self.context, **values)
+
+    def proxy_manager_for(self, proxy: str, **values: Any) -> Any:
+        """Hand the context on."""
+        return super().proxy_manager_for(proxy, ssl_context=self.context, **values)
+
+
+def tls_context(authority: str | None, certificate: str | None, key: str | None) -> ssl.SSLContext:
+    """A context that trusts a private authority and shows a client certificate (all PEM). Raises LoadError."""
+    try:
+        context = ssl.create_default_context(cadata=authority)
+    except (ssl.SSLError, ValueError) as error:
+        raise LoadError(
+            "InvalidConfiguration", f"the key `ca.crt` of the source's Secret is no certificate in PEM ({root(error)})"
+        ) from error
+    # Private authorities often lack the extensions that newer Pythons insist on.
+    context.verify_flags &= ~getattr(ssl, "VERIFY_X509_STRICT", 0)
+    if certificate or key:
+        if not (certificate and key):
+            raise LoadError(
+                "InvalidConfiguration",
+                "the source's Secret holds one of `tls.crt` and `tls.key`; a client certificate needs both",
+            )
+        # Python reads certificates from files only; this one is gone at once.
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(f"{certificate}\n{key}\n")
+            file.flush()
+            try:
+                context.load_cert_chain(file.name, password=lambda: "")
+            except (ssl.SSLError, OSError) as error:
+                raise LoadError(
+                    "InvalidConfiguration",
+                    f"`tls.crt` and `tls.key` of the source's Secret are no certificate with its key in PEM, without "
+                    f"password ({root(error)})",
+                ) from error
+    return context

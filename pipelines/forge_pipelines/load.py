@@ -28,6 +28,7 @@ from forge_stack.wire import LoadSummary, Outcome, Problem, StoreDsn, bronze_pre
 from forge_pipelines import sources
 from forge_pipelines.bronze import Bronze
 from forge_pipelines.destination import COMPUTED_HINT, forge_clickhouse
+from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError, Stopped
 from forge_pipelines.sources import Credentials, Page, Scope, SourceModule
 from forge_pipelines.tables import COMMON, REJECTED_ROWS, Misfit, Table, iso, moment, rejection
@@ -134,19 +135,17 @@ def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
     """Carry out a load. It never raises: what goes wrong is in the summary."""
     started = time.monotonic()
     progress = Progress()
-    requests = 0
+    api: Api | None = None
     try:
         source = sources.module(request.source.type)
         api = source.connect(request.source.connection, request.credentials)
+        api.use(request.credentials.get)
         api.stop = stop
-        try:
-            reach_store(request, source)
-            load_slices(request, source, PageStream(request, source, api, progress), progress)
-        finally:
-            requests = api.requests
+        reach_store(request, source)
+        load_slices(request, source, PageStream(request, source, api, progress), progress)
     except Exception as error:
         progress.end(error)
-    return summary(request, progress, requests, time.monotonic() - started)
+    return summary(request, progress, api, time.monotonic() - started)
 
 
 def reach_store(request: LoadRequest, source: SourceModule) -> None:
@@ -200,7 +199,7 @@ class PageStream:
 
     request: LoadRequest
     source: SourceModule
-    api: Any
+    api: Api
     progress: Progress
     _scope: Scope | None = None
     _pages: Iterator[Page] = field(default_factory=lambda: iter(()))
@@ -374,7 +373,7 @@ def store_problem(dsn: StoreDsn, error: driver.Error) -> LoadError:
     return LoadError("StoreUnavailable", f"{where} answers an error ({text})")
 
 
-def summary(request: LoadRequest, progress: Progress, requests: int, seconds: float) -> LoadSummary:
+def summary(request: LoadRequest, progress: Progress, api: Api | None, seconds: float) -> LoadSummary:
     """What the load did, for the runtime."""
     outcome: Outcome = "succeeded"
     error: Problem | None = None
@@ -399,7 +398,10 @@ def summary(request: LoadRequest, progress: Progress, requests: int, seconds: fl
         source=request.source.name,
         outcome=outcome,
         rows=progress.rows,
-        requests=requests,
+        requests=api.requests if api else 0,
+        retries=api.retries if api else 0,
+        waited_seconds=round(api.waited, 3) if api else 0.0,
+        bytes_read=api.bytes_read if api else 0,
         rejected_rows=sum(found.rows for found in progress.rejected.values()),
         cursor=iso(progress.covered) if progress.covered else None,
         newest_event_at=progress.newest,

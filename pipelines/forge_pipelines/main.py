@@ -12,10 +12,12 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from importlib.abc import MetaPathFinder
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from forge_stack.model import Source
 from forge_stack.wire import (
@@ -35,6 +37,8 @@ from forge_pipelines.logs import JsonLines, log_to_stdout
 from forge_pipelines.problems import LoadError
 
 log = logging.getLogger("forge_pipelines")
+
+PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -61,7 +65,7 @@ def load(name: str, env: Mapping[str, str], stop: threading.Event) -> tuple[Load
     dsn = read_dsn(env)
     window = read_window(env)
     work_dir = Path(env.get(ENV_WORK_DIR, "/work"))
-    formatter = log_to_stdout(name, [*credentials_files.values(), dsn.password])
+    formatter = log_to_stdout(name, secrets([*credentials_files.values(), dsn.password], env))
     log.info("load starts", extra={"type": source.type, "store": f"{dsn.host}:{dsn.port}"})
 
     sys.meta_path.insert(0, WithoutPandas())
@@ -118,6 +122,16 @@ def read_credentials(folder: str | None) -> dict[str, str]:
                 "InvalidConfiguration", f"{ENV_CREDENTIALS_DIR}: {file.name} cannot be read ({type(error).__name__})"
             ) from error
     return values
+
+
+def secrets(values: Iterable[str], env: Mapping[str, str]) -> Iterator[str]:
+    """What no log may show: the values of the Secret, and passwords in URLs of proxies there or in the environment."""
+    known = [value for value in values if value]
+    yield from known
+    for url in [*known, *(env.get(name) or env.get(name.lower()) or "" for name in PROXIES)]:
+        with suppress(ValueError):
+            if "://" in url and (password := urlsplit(url).password):
+                yield from (password, unquote(password))
 
 
 def read_dsn(env: Mapping[str, str]) -> StoreDsn:

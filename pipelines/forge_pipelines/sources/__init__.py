@@ -1,4 +1,9 @@
-"""The four sources. Each module gives TABLES, `connect` (an Api from a Secret) and `pages` (what a load reads)."""
+"""The four sources. Each module gives TABLES, `connect` (an Api from a Secret) and `pages` (what a load reads).
+
+The load applies what any Secret may hold (`Api.use`: authority, client certificate, proxy) after `connect`. The client
+offers conditional GETs (`etag=` and UNCHANGED), Link headers (`Api.next_page`) and renewed credentials
+(`Api.authorise`).
+"""
 
 from __future__ import annotations
 

@@ -6,9 +6,11 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,22 +37,27 @@ class Call:
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer; `cut` closes the connection half way through the body, `drop` before any byte."""
+    """An answer; `cut` closes the connection half way through the body, `drop` before any byte.
+
+    With `drip` there are that many seconds between the bytes of the body.
+    """
 
     body: Any = None
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     drop: bool = False
+    drip: float = 0.0
 
 
 Script = Callable[[Call], Reply]
 
 
 class Scripted:
-    """The running server. Tests set `script`; `calls` is what came."""
+    """The running server. Tests set `script`; `calls` is what came. With a context it speaks TLS as `localhost`."""
 
-    def __init__(self) -> None:
+    def __init__(self, context: ssl.SSLContext | None = None) -> None:
+        self.context = context
         self.script: Script = lambda call: Reply({"error": "no script"}, 500)
         self.calls: list[Call] = []
         outer = self
@@ -84,6 +91,11 @@ class Scripted:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
+                if pause := getattr(reply, "drip", 0.0):
+                    for byte in data:
+                        self.wfile.write(bytes([byte]))
+                        time.sleep(pause)
+                    return
                 self.wfile.write(data[: len(data) // 2] if reply.cut else data)
                 if reply.cut:
                     self.close_connection = True
@@ -94,13 +106,16 @@ class Scripted:
                 pass
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if context:
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._server.daemon_threads = True
         self._server.handle_error = lambda *_: None  # type: ignore[method-assign]
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_port}"
+        port = self._server.server_port
+        return f"https://localhost:{port}" if self.context else f"http://127.0.0.1:{port}"
 
     def replies(self, *replies: Reply) -> None:
         """Give these answers in order, the last one for ever."""
@@ -250,6 +265,20 @@ def scripted() -> Iterator[Scripted]:
     server = Scripted()
     yield server
     server.close()
+
+
+@pytest.fixture
+def scripted_with() -> Iterator[Callable[[ssl.SSLContext | None], Scripted]]:
+    """Makes further servers, with TLS when a context is given."""
+    servers: list[Scripted] = []
+
+    def make(context: ssl.SSLContext | None = None) -> Scripted:
+        servers.append(Scripted(context))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
 
 
 @dataclass

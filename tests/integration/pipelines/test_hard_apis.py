@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from forge_pipelines.http import Api, Patience
-from forge_pipelines.problems import LoadError, RateLimited, Stopped
+from forge_pipelines.answers import Patience
+from forge_pipelines.http import Api
+from forge_pipelines.problems import LoadError, RateLimited
 from forge_pipelines.sources import Page, Scope, github, jira, langfuse, prometheus
 from forge_stack.model import GitHubSource, JiraSource, LangfuseSource, PrometheusSource
 
@@ -26,76 +26,9 @@ def rows(pages: list[Page], table: str) -> list[dict[str, Any]]:
     return [row for page in pages if table in page.rows for row in page.rows[table].to_pylist()]
 
 
-# The client
-
-
-@pytest.mark.parametrize(
-    "trouble",
-    [
-        {"status": 429, "headers": {"Retry-After": "0"}},
-        {"status": 403, "body": {"message": "You have exceeded a secondary rate limit"}},
-        {"status": 500},
-        {"status": 502, "body": b"<html>Bad Gateway</html>"},
-        {"cut": True, "body": {"rows": list(range(1000))}},
-        {"drop": True},
-        {"body": b'{"rows": [1, 2'},
-        {"body": b""},
-    ],
-)
-def test_trouble_that_passes_is_got_over(scripted: Any, trouble: dict[str, Any]) -> None:
-    scripted.replies(reply(**trouble), reply(**trouble), reply(body={"rows": [1]}))
-    client = api(scripted.url)
-    assert client.get("/rows", what="rows") == {"rows": [1]}
-    assert client.requests == 3 == len(scripted.calls)
-
-
 def reply(**values: Any) -> Any:
     """An answer of the script; the fields are those of conftest's Reply."""
     return SimpleNamespace(**{"body": None, "status": 200, "headers": {}, "cut": False, "drop": False, **values})
-
-
-def test_a_limit_that_outlasts_the_patience_stops_the_load(scripted: Any) -> None:
-    scripted.replies(reply(status=429, headers={"Retry-After": "3600"}))
-    with pytest.raises(RateLimited, match=r"limits the rate.*asks to wait 3\d\d\d s more"):
-        api(scripted.url).get("/x", what="rows")
-    assert len(scripted.calls) == 1
-
-
-def test_a_signal_ends_a_wait(scripted: Any) -> None:
-    scripted.replies(reply(status=429, headers={"Retry-After": "4"}))
-    stop = threading.Event()
-    threading.Timer(0.2, stop.set).start()
-    started = datetime.now(UTC)
-    with pytest.raises(Stopped, match="signal"):
-        api(scripted.url, stop=stop).get("/x", what="rows")
-    assert datetime.now(UTC) - started < timedelta(seconds=2)
-
-
-@pytest.mark.parametrize(
-    ("values", "reason", "text"),
-    [
-        ({"status": 401, "body": {"message": "Bad credentials"}}, "Unauthorized", "Bad credentials.*Secret"),
-        ({"status": 403, "body": {"message": "Resource not accessible"}}, "Forbidden", "right to read"),
-        ({"status": 404}, "NotFound", "check the url"),
-        ({"body": b"<!doctype html><title>Sign in</title>", "headers": {"Content-Type": "text/html"}}, "BadResponse",
-         "HTML page in place of JSON.*login"),
-        ({"status": 500, "body": {"message": "oops"}}, "BadResponse", "500.*oops"),
-    ],
-)  # fmt: skip
-def test_trouble_that_stays_is_told_with_its_remedy(
-    scripted: Any, values: dict[str, Any], reason: str, text: str
-) -> None:
-    scripted.replies(reply(**values))
-    with pytest.raises(LoadError, match=f"(?s){text}") as found:
-        api(scripted.url).get("/x", what="rows")
-    assert found.value.reason == reason
-    assert "t0p-s3cret" not in str(found.value)
-
-
-def test_an_unreachable_host_is_told() -> None:
-    with pytest.raises(LoadError, match=r"did not answer rows in 5 attempts.*network policy") as found:
-        api("http://127.0.0.1:1").get("/x", what="rows")
-    assert found.value.reason == "Unreachable"
 
 
 # GitHub

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from forge_pipelines.http import Answer, Patience, judge, parse, pause, problem, said
+from forge_pipelines.answers import Answer, Patience, judge, parse, pause, problem, said
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import pytest
 from forge_pipelines.logs import JsonLines
-from forge_pipelines.main import read_credentials, read_dsn, read_source, read_window
+from forge_pipelines.main import read_credentials, read_dsn, read_source, read_window, secrets
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials
 from forge_stack.wire import LoadSummary, Problem, encode_summary
@@ -100,3 +100,10 @@ def test_a_secret_is_blotted_in_every_form_it_may_take(form: Callable[[str], str
     record = logging.makeLogRecord({"msg": f"said {form(secret)}"})
     for text in (formatter.format(record), formatter.blot(encode_summary(summary))):
         assert "***" in text and "örd" not in text and not re.search(r"rd(/|%2F)", text)
+
+
+def test_the_password_of_a_proxy_is_a_secret_too() -> None:
+    env = {"https_proxy": "http://u:fr%6Fm-env@proxy:3128", "HTTP_PROXY": "http://proxy:3128"}
+    found = set(secrets(["t0ken", "http://user:pa%3Ass@proxy"], env))
+    assert {"t0ken", "pa:ss", "pa%3Ass", "from-env", "fr%6Fm-env"} <= found
+    assert "http://proxy:3128" not in found
