@@ -8,7 +8,7 @@ import sys
 from datetime import timedelta
 from pathlib import Path
 
-from forge_demo import truth
+from forge_demo import faults, truth
 from forge_demo.settings import Credentials, Settings, read_moment
 from forge_demo.world import DEFAULT_DAYS, DEFAULT_SEED, DEFAULT_TICKETS_PER_DAY, World
 
@@ -47,6 +47,15 @@ def _parser() -> argparse.ArgumentParser:
         metavar="API=N",
         help="langfuse, github, github_graphql, jira: N an hour",
     )
+    serve.add_argument(
+        "--faults",
+        choices=tuple(faults.PROFILES),
+        default="none",
+        help="what goes wrong on the way. flaky: limits, errors, cuts, resets, slowness. hostile: that and odd pages, "
+        "things that change while they are read, late arrivals, a clock that is off, odd and huge texts. For single "
+        "kinds, POST to the world's /faults",
+    )
+    serve.add_argument("--faults-seed", type=int, default=7, help="the same seed, the same faults")
     serve.set_defaults(run=_serve)
 
     show = commands.add_parser("truth", help="print the ground truth as JSON")
@@ -103,6 +112,8 @@ def _serve(given: argparse.Namespace) -> int:
         prometheus_port=None if given.no_prometheus else given.prometheus_port,
         metrics_span=timedelta(days=given.metrics_days),
         scrape_config=given.scrape_config,
+        faults=faults.profile(given.faults),
+        faults_seed=given.faults_seed,
     )
 
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +15,9 @@ import uvicorn
 
 from forge_demo import prometheus, truth
 from forge_demo.apis.common import Live
+from forge_demo.apis.faulty import turn_on
 from forge_demo.apis.server import PREFIXES, application
+from forge_demo.faults import Fault
 from forge_demo.settings import Clock, Settings
 from forge_demo.world import World
 
@@ -29,14 +32,23 @@ def serve(
     prometheus_port: int | None,
     metrics_span: timedelta,
     scrape_config: Path | None,
+    faults: Sequence[Fault] = (),
+    faults_seed: int = 7,
 ) -> int:
     """Serve until SIGTERM or SIGINT. Returns the exit code."""
     live = Live(world, Clock(world.now, speed), settings)
-    return asyncio.run(_serve(live, host, port, prometheus_port, metrics_span, scrape_config))
+    live.faults.seed = faults_seed
+    return asyncio.run(_serve(live, host, port, prometheus_port, metrics_span, scrape_config, faults))
 
 
 async def _serve(
-    live: Live, host: str, port: int, prometheus_port: int | None, metrics_span: timedelta, scrape_config: Path | None
+    live: Live,
+    host: str,
+    port: int,
+    prometheus_port: int | None,
+    metrics_span: timedelta,
+    scrape_config: Path | None,
+    faults: Sequence[Fault],
 ) -> int:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,8 +59,13 @@ async def _serve(
         async with AsyncExitStack() as children:
             if prometheus_port is not None:
                 server = prometheus.Server(live, host, prometheus_port, metrics_span, scrape_config)
-                urls["prometheus"] = await children.enter_async_context(server)
-            config = uvicorn.Config(application(live), log_level="warning", access_log=False, lifespan="off")
+                live.prometheus_url = await children.enter_async_context(server)
+                urls["prometheus"] = f"{base}/prometheus" if faults else live.prometheus_url
+            for fault in faults:
+                await turn_on(live, fault)
+            config = uvicorn.Config(
+                application(live), log_level="warning", access_log=False, lifespan="off", date_header=False
+            )
             api = _Quiet(config)
             for number in (signal.SIGTERM, signal.SIGINT):
                 asyncio.get_running_loop().add_signal_handler(number, api.stop)

@@ -5,7 +5,8 @@ Everything is a function of (seed, start, tickets_per_day) and of what was injec
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
@@ -27,6 +28,7 @@ from forge_demo.events import (
     WorkflowRunStarted,
     moved,
 )
+from forge_demo.faults import Lateness
 from forge_demo.organisation import Team
 from forge_demo.pen import Pen
 from forge_demo.state import NEVER, State
@@ -54,7 +56,10 @@ class World:
     _injections: int = 0
     _numbers: dict[str, int] = field(default_factory=dict)
     _epics: dict[str, list[str]] = field(default_factory=dict)
+    lateness: Lateness | None = None
     _applied: int = 0
+    _held: list[tuple[datetime, int, Event]] = field(default_factory=list)
+    _seen: dict[str, datetime] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -80,23 +85,46 @@ class World:
 
     @property
     def past(self) -> Sequence[Event]:
-        """The events up to now, oldest first."""
-        return self.log[: self._applied]
+        """The events up to now that can be seen, oldest first."""
+        held = {number for _, number, _ in self._held}
+        return [event for number, event in enumerate(self.log[: self._applied]) if number not in held]
 
     def advance(self, to: datetime) -> int:
         """Let time pass until `to`; an earlier moment changes nothing. Returns the number of events that happened."""
         while self.generated_until <= to + DAY:
             self._tell_day(self.generated_until)
             self.generated_until += DAY
-        before = self._applied
         while self._applied < len(self.log) and self.log[self._applied].at <= to:
-            self.state.apply(self.log[self._applied])
+            event = self.log[self._applied]
+            heapq.heappush(self._held, (self._seen_at(event), self._applied, event))
             self._applied += 1
+        seen = self._see(to)
         self.state.now = max(self.state.now, to)
-        return self._applied - before
+        return seen
 
-    def inject(self, count: int, span: timedelta) -> list[str]:
-        """New tickets whose whole stories, pressed together, happen within `span` from now on.
+    def release(self) -> int:
+        """Let what is late be seen now. Returns the number of events."""
+        return self._see(None)
+
+    def _see(self, to: datetime | None) -> int:
+        seen = 0
+        while self._held and (to is None or self._held[0][0] <= to):
+            self.state.apply(heapq.heappop(self._held)[2])
+            seen += 1
+        return seen
+
+    def _seen_at(self, event: Event) -> datetime:
+        """When an event can be seen: never before an earlier one of its ticket."""
+        if self.lateness is None or event.ticket is None:
+            return event.at
+        at = max(event.at + self.lateness.delay(event), self._seen.get(event.ticket, event.at))
+        self._seen[event.ticket] = at
+        return at
+
+    def inject(
+        self, count: int, span: timedelta, retell: Callable[[Sequence[Event]], list[Event]] = list
+    ) -> list[str]:
+        """New tickets whose whole stories, pressed together, happen within `span` from now on, as `retell` tells them.
 
         Returns their keys, those of incidents included.
         """
@@ -104,7 +132,7 @@ class World:
         for n in range(count):
             self._injections += 1
             team = org.TEAMS[n % len(org.TEAMS)]
-            told = self._told_to_the_end(team)
+            told = retell(self._told_to_the_end(team))
             first, last = min(e.at for e in told), max(e.at for e in told)
             begin = self.now + timedelta(seconds=1)
             factor = min(1.0, (span - timedelta(seconds=2)) / max(last - first, timedelta(seconds=1)))

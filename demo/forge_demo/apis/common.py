@@ -1,8 +1,7 @@
-"""What the APIs share: the world at this moment, answers as JSON, budgets, and faults that a test may ask for."""
+"""What the APIs share: the world at this moment, answers as JSON, budgets, and the faults that stand."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
@@ -14,8 +13,8 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from forge_demo.faults import Faults
 from forge_demo.settings import Clock, Settings
 from forge_demo.state import State
 from forge_demo.world import World
@@ -31,7 +30,9 @@ class Live:
     clock: Clock
     settings: Settings = field(default_factory=Settings)
     budgets: dict[str, Budget] = field(default_factory=dict)
-    faults: list[Fault] = field(default_factory=list)
+    faults: Faults = field(default_factory=Faults)
+    skew_seconds: float = 0.0
+    prometheus_url: str | None = None
     requests: dict[str, int] = field(default_factory=dict)
     after_advance: Callable[[], Awaitable[None]] | None = None
 
@@ -73,67 +74,6 @@ class Budget:
     def wait_seconds(self) -> int:
         """Until the window ends."""
         return max(1, int(self.resets_at - time.time()) + 1)
-
-
-@dataclass(slots=True)
-class Fault:
-    """What a test wants to go wrong: the next `times` requests whose path matches are answered so.
-
-    Without `status` the real answer is given, late (`delay_seconds`) or cut (`truncate_bytes`).
-    """
-
-    path: str
-    times: int = 1
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str = ""
-    delay_seconds: float = 0.0
-    truncate_bytes: int | None = None
-
-
-class Faults:
-    """ASGI middleware: counts requests by API, waits the simulated latency, and makes the faults happen."""
-
-    def __init__(self, app: ASGIApp, live: Live) -> None:
-        self.app, self.live = app, live
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        path = scope.get("path", "")
-        if scope["type"] != "http" or path.startswith("/_world"):
-            await self.app(scope, receive, send)
-            return
-        api = path.split("/")[1]
-        self.live.requests[api] = self.live.requests.get(api, 0) + 1
-        fault = next((f for f in self.live.faults if re.search(f.path, path)), None)
-        if fault is not None:
-            fault.times -= 1
-            if fault.times <= 0:
-                self.live.faults.remove(fault)
-        delay = self.live.settings.latency_seconds + (fault.delay_seconds if fault else 0.0)
-        if delay:
-            await asyncio.sleep(delay)
-        if fault is not None and fault.status is not None:
-            await Response(fault.body, fault.status, fault.headers)(scope, receive, send)
-        elif fault is not None and fault.truncate_bytes is not None:
-            await self._truncated(fault.truncate_bytes, scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
-
-    async def _truncated(self, size: int, scope: Scope, receive: Receive, send: Send) -> None:
-        """Promise the whole body, send a part, hang up."""
-        left = size
-
-        async def cut(message: Any) -> None:
-            nonlocal left
-            if message["type"] == "http.response.body":
-                body = message.get("body", b"")[:left]
-                left -= len(body)
-                message = {**message, "body": body, "more_body": True}
-            await send(message)
-
-        await self.app(scope, receive, cut)
-        raise ConnectionAbortedError("the body was cut on demand")
 
 
 def answer(data: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

@@ -6,36 +6,39 @@ from datetime import timedelta
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
-from forge_demo import truth
-from forge_demo.apis import github, jira, langfuse
-from forge_demo.apis.common import Fault, Faults, Live, answer
+from forge_demo import faults, truth
+from forge_demo.apis import github, jira, langfuse, prometheus
+from forge_demo.apis.common import Live, answer
+from forge_demo.apis.faulty import Faulty, turn_off, turn_on
+from forge_demo.faults import Fault
 
 PREFIXES = {"langfuse": "/langfuse", "github": "/github/api/v3", "jira": "/jira", "jiraDataCenter": "/jira-dc"}
 
 
-def application(live: Live) -> Starlette:
+def application(live: Live) -> ASGIApp:
     """The ASGI application."""
     handles = _Handles(live)
-    return Starlette(
+    apis = Starlette(
         routes=[
             Mount("/langfuse", routes=langfuse.routes(live)),
             Mount("/github", routes=github.routes(live)),
             Mount("/jira", routes=jira.routes(live, cloud=True)),
             Mount("/jira-dc", routes=jira.routes(live, cloud=False)),
+            Mount("/prometheus", routes=prometheus.routes(live)),
             Route("/_world", handles.summary),
             Route("/_world/advance", handles.advance, methods=["POST"]),
             Route("/_world/tickets", handles.tickets, methods=["POST"]),
             Route("/_world/truth", handles.truth),
             Route("/_world/faults", handles.faults, methods=["GET", "POST", "DELETE"]),
             Route("/_world/settings", handles.settings, methods=["POST"]),
-        ],
-        middleware=[Middleware(Faults, live=live)],
+        ]
     )
+    return Faulty(apis, live)
 
 
 class _Handles:
@@ -93,15 +96,25 @@ class _Handles:
         return answer(truth.plain(truth.TABLES[table](self.live.world.state)))
 
     async def faults(self, request: Request) -> Response:
-        """POST {"path": regex, "times", "status", "headers", "body", "delay_seconds", "truncate_bytes"}; DELETE."""
+        """POST {"kind", "path": regex, "times", "probability", "seconds"} or {"profile", "seed"}: turn on; DELETE: off.
+
+        The kinds are those of forge_demo.faults.KINDS; the kind answer takes "status", "headers", "body",
+        "delay_seconds", "truncate_bytes".
+        """
         if request.method == "POST":
+            given = await _body(request)
+            self.live.faults.seed = int(given.pop("seed", self.live.faults.seed))
             try:
-                self.live.faults.append(Fault(**await _body(request)))
-            except TypeError as error:
+                wanted = faults.profile(given.pop("profile")) if "profile" in given else [Fault(**given)]
+            except (TypeError, ValueError) as error:
                 return answer({"error": str(error)}, 400)
+            for fault in wanted:
+                await turn_on(self.live, fault)
         elif request.method == "DELETE":
-            self.live.faults.clear()
-        return answer({"faults": [{"path": f.path, "times": f.times, "status": f.status} for f in self.live.faults]})
+            turn_off(self.live)
+        names = ("kind", "path", "times", "probability", "seconds", "status", "struck")
+        shown = [{name: getattr(fault, name) for name in names} for fault in self.live.faults.standing]
+        return answer({"faults": shown, "seed": self.live.faults.seed})
 
     async def settings(self, request: Request) -> Response:
         """POST {"langfuse_v2": false, "rate_limits": {"github": 50}, ...}: change how the APIs behave."""

@@ -88,7 +88,9 @@ def served(live: Live) -> Iterator[str]:
     """The APIs on a real port, for clients of other languages; the base URL."""
     live.settings = Settings()
     live.budgets.clear()
-    config = uvicorn.Config(application(live), host="127.0.0.1", port=0, log_level="warning", lifespan="off")
+    config = uvicorn.Config(
+        application(live), host="127.0.0.1", port=0, log_level="warning", lifespan="off", date_header=False
+    )
     server = uvicorn.Server(config)
     listener = config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
