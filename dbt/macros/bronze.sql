@@ -25,12 +25,16 @@
 
     Only rows of complete loads are read, and they are chosen before FINAL removes older versions: PREWHERE works
     before FINAL, WHERE after it. So an unfinished load hides no older row of a finished one.
+
+    A row that the source has no more (a sweep of its ids said so: table deletions) is left out, unless it was written
+    again later.
 -#}
 {% macro bronze(source_type, entity) -%}
     {#- The call records the dependency for dbt's selection and lineage. -#}
     {%- do source(source_type, entity) -%}
     {%- if execute -%}
         {%- set columns = declared_columns(source_type, entity) -%}
+        {%- set key = declared_key(source_type, entity) -%}
         {%- set available = [] -%}
         {%- for name in sources_of_type(source_type) if is_source_available(name, entity) -%}
             {%- do available.append(name) -%}
@@ -39,10 +43,22 @@
     select
         '{{ name }}' as source_name,
         {%- for column in columns %}
-        cast({{ column.name }}, '{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }}{{ "," if not loop.last }}
+        cast(stored.{{ column.name }}, '{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }}{{ "," if not loop.last }}
         {%- endfor %}
-    from {{ source_table(name, entity) }} final
-    prewhere _dlt_load_id in (select load_id from {{ source_table(name, '_dlt_loads') }} where status = 0)
+    from ({{ committed(name, entity) }}) as stored
+            {%- if source_table(name, 'deletions') is not none %}
+    left join (
+        select
+                {%- for column in key.columns %}
+            JSONExtract(entity_key, {{ loop.index }}, '{{ column.data_type }}') as {{ column.name }},
+                {%- endfor %}
+            deleted_at
+        from ({{ committed(name, 'deletions') }})
+        where entity = '{{ entity }}' and reason != 'returned'
+    ) as gone
+        using ({{ key.columns | map(attribute='name') | join(', ') }})
+    where coalesce(gone.deleted_at, toDateTime64(0, 6, 'UTC')) < stored.{{ key.version }}
+            {%- endif -%}
             {%- if not loop.last %}
     union all
             {%- endif -%}
@@ -52,6 +68,12 @@
     {%- else -%}
     select 1 as source_name
     {%- endif -%}
+{%- endmacro %}
+
+{#- The rows of a source's table that complete loads wrote, the newest version of each. -#}
+{% macro committed(source_name, entity) -%}
+    select * from {{ source_table(source_name, entity) }} final
+    prewhere _dlt_load_id in (select load_id from {{ source_table(source_name, '_dlt_loads') }} where status = 0)
 {%- endmacro %}
 
 {#- The complete loads of every source of a type: source_name, load_id, loaded_at. -#}
@@ -86,6 +108,17 @@
 {% macro declared_columns(source_type, entity) -%}
     {%- for node in graph.sources.values() if node.source_name == source_type and node.name == entity -%}
         {{ return(node.columns.values() | rejectattr('name', 'equalto', '_dlt_load_id') | list) }}
+    {%- endfor -%}
+{%- endmacro %}
+
+{#- The key columns of an entity, in order, and the name of the column that tells versions apart. -#}
+{% macro declared_key(source_type, entity) -%}
+    {%- for node in graph.sources.values() if node.source_name == source_type and node.name == entity -%}
+        {%- set columns = [] -%}
+        {%- for name in node.config.meta.key -%}
+            {%- do columns.append(node.columns[name]) -%}
+        {%- endfor -%}
+        {{ return({'columns': columns, 'version': node.config.meta.version}) }}
     {%- endfor -%}
 {%- endmacro %}
 

@@ -22,16 +22,14 @@ from forge_transform import main, project_dir
 from forge_transform.build import profile_environment
 from forge_transform.settings import Settings
 
-KEYS = {
-    "langfuse_traces": ("project_id, id", "updated_at"),
-    "langfuse_observations": ("project_id, id", "updated_at"),
-    "github_pull_requests": ("repository, number", "updated_at"),
-    "jira_issues": ("id", "updated_at"),
-    "jira_issue_changelogs": ("issue_id, history_id, item_index", "created_at"),
-    "prometheus_series": ("fingerprint", "last_seen_at"),
-    "prometheus_samples": ("fingerprint, sampled_at", "loaded_at"),
+DELETIONS = {
+    "entity": "String",
+    "entity_key": "String",
+    "deleted_at": "DateTime64(6, 'UTC')",
+    "reason": "String",
+    "_dlt_load_id": "String",
 }
-"""Key and version of every entity, as docs/architecture.md says."""
+"""What forge_pipelines.tables.DELETIONS becomes in the store."""
 
 FILLED = {"tags": "[]", "metadata": "{}", "labels": "[]", "reviews": "[]", "commits": "[]", "custom_fields": "{}"}
 
@@ -61,8 +59,7 @@ class Bronze:
             )
 
     def _insert(self, prefix: str, type_: str, entity: str, rows: list[dict[str, Any]]) -> None:
-        columns = _columns(type_, entity)
-        key, version = KEYS[f"{type_}_{entity}"]
+        columns, key, version = _declared(type_, entity)
         declared = ", ".join(f"{name} {data_type}" for name, data_type in columns.items())
         self.client.command(
             f"create table if not exists bronze.{prefix}_{entity} ({declared}) "
@@ -75,11 +72,16 @@ class Bronze:
         )
 
 
-def _columns(type_: str, entity: str) -> dict[str, str]:
+def _declared(type_: str, entity: str) -> tuple[dict[str, str], str, str]:
+    """Columns, key and version of an entity."""
+    if entity == "deletions":
+        return DELETIONS, "entity, entity_key", "deleted_at"
     declared = yaml.safe_load((project_dir() / "models/staging/__sources.yml").read_text())
     (source,) = [s for s in declared["sources"] if s["name"] == type_]
     (table,) = [t for t in source["tables"] if t["name"] == entity]
-    return {column["name"]: column["data_type"] for column in table["columns"]}
+    columns = {column["name"]: column["data_type"] for column in table["columns"]}
+    meta = table["config"]["meta"]
+    return columns, ", ".join(meta["key"]), meta["version"]
 
 
 @dataclass

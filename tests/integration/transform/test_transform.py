@@ -367,6 +367,32 @@ def test_an_unfinished_load_is_not_read(bronze: Any, build: Any, client: Client)
     assert client.query(asked).result_rows[2:] == [("FORGE-3", "Done"), ("FORGE-4", "To Do")]
 
 
+def test_what_the_source_has_no_more_is_left_out_until_it_is_written_again(
+    bronze: Any, build: Any, client: Client
+) -> None:
+    issues = [issue("1", "FORGE-1", "Done", "done"), issue("2", "FORGE-2", "Done", "done")]
+    bronze.write("jira", "jira", "1", issues=issues, issue_changelogs=[])
+    gone = {"entity": "issues", "entity_key": '["1"]', "deleted_at": "2026-02-01T00:00:00Z", "reason": "deleted"}
+    bronze.write("jira", "jira", "2", deletions=[gone])
+    request = {"sources": [{"name": "jira", "type": "jira"}], "loaded": ["jira"]}
+
+    def keys() -> list[str]:
+        assert build(request).outcome == "succeeded"
+        return [row[0] for row in client.query("select ticket_key from gold.tickets order by 1").result_rows]
+
+    assert keys() == ["FORGE-2"]
+    bronze.write("jira", "jira", "3", issues=[issues[0] | {"updated_at": "2026-02-02T00:00:00Z"}])
+    assert keys() == ["FORGE-1", "FORGE-2"]
+    bronze.write("jira", "jira", "4", deletions=[gone | {"entity_key": '["2"]'}])
+    bronze.write(
+        "jira",
+        "jira",
+        "5",
+        deletions=[gone | {"entity_key": '["2"]', "deleted_at": "2026-02-03T00:00:00Z", "reason": "returned"}],
+    )
+    assert keys() == ["FORGE-1", "FORGE-2"]
+
+
 def test_only_what_is_downstream_of_the_loads_is_built(bronze: Any, build: Any, client: Client) -> None:
     write_all(bronze)
     everything = build(request("jira"))
