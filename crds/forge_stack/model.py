@@ -299,6 +299,10 @@ class JiraSource(Connection):
     custom_fields: list[Text] = Field(
         default_factory=list, max_length=64, description="Ids of custom fields to keep, e.g. customfield_10016."
     )
+    story_points: Text | None = Field(
+        default=None,
+        description="Id of the custom field that holds story points; found by the site's list of fields when absent.",
+    )
     comment_events: CommentEvents = Field(
         default=CommentEvents(),
         json_schema_extra={"default": {}},

@@ -1,99 +1,46 @@
-"""Jira: issues by the order of their updates, and the whole changelog of each issue that came.
+"""Jira: issues by the order of their updates with their whole changelogs; sprints, versions, projects; what is gone.
 
-An issue that is updated while the pages are read moves to the end of the order and is met there; one that the search
-index did not know yet is met by the next load's overlap. JQL reads times in the account's zone, so bounds are epoch
-milliseconds. Cloud pages by token, Data Center by keys: the next page begins at the last update seen, because an offset
-would skip rows when earlier ones move to the end.
+Why no update is lost: a search runs in ascending order of `updated`, so that what is updated meanwhile moves to its end
+and is met there, and its bound is epoch milliseconds, whose meaning no account zone and no minute's rounding moves
+beyond the `overlap` that each load reads again; the cursor is made of the site's own times, never of this machine's.
+Why none is doubled: a row's key is the id, which survives moves, and the newest row of a key counts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
-import pyarrow as pa  # type: ignore[import-untyped]
 from forge_stack.duration import duration
 from forge_stack.model import JiraSource
 
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
-from forge_pipelines.sources import Credentials, Page, Scope
-from forge_pipelines.tables import (
-    DAY,
-    JSON,
-    MOMENT,
-    SMALL_INTEGER,
-    TEXT,
-    Table,
-    day,
-    iso,
-    json_text,
-    moment,
-    optional,
-    required,
-)
+from forge_pipelines.sources import Credentials, Page, Scope, State
+from forge_pipelines.sources import jira_projects as projects_of_site
+from forge_pipelines.sources.jira_cloud import Cloud
+from forge_pipelines.sources.jira_data_center import DataCenter
+from forge_pipelines.sources.jira_rows import Fields, IssueRow, change_row, changes, meaning, sprints_of
+from forge_pipelines.sources.jira_site import NOT_HERE, Issue, Search, Site, reached, times
+from forge_pipelines.sources.jira_sprints import Sprints
+from forge_pipelines.sources.jira_sweep import Gone, Sweep
+from forge_pipelines.sources.jira_tables import CHANGELOGS, ISSUES, TABLES
+from forge_pipelines.tables import iso, json_text, moment
 
-ISSUES = Table(
-    name="issues",
-    schema=pa.schema(
-        [
-            required("id", TEXT),
-            required("updated_at", MOMENT),
-            required("key", TEXT),
-            required("project_key", TEXT),
-            required("summary", TEXT),
-            required("issue_type", TEXT),
-            required("status", TEXT),
-            required("status_category", TEXT),
-            optional("priority", TEXT),
-            optional("resolution", TEXT),
-            optional("assignee_id", TEXT),
-            optional("assignee_name", TEXT),
-            optional("reporter_id", TEXT),
-            optional("reporter_name", TEXT),
-            optional("parent_key", TEXT),
-            required("labels", JSON),
-            required("created_at", MOMENT),
-            optional("resolved_at", MOMENT),
-            optional("due_date", DAY),
-            required("custom_fields", JSON),
-        ]
-    ),
-    key=("id",),
-    version="updated_at",
-)
-CHANGELOGS = Table(
-    name="issue_changelogs",
-    schema=pa.schema(
-        [
-            required("issue_id", TEXT),
-            required("history_id", TEXT),
-            required("item_index", SMALL_INTEGER),
-            required("created_at", MOMENT),
-            required("issue_key", TEXT),
-            optional("author_id", TEXT),
-            optional("author_name", TEXT),
-            required("field", TEXT),
-            optional("field_id", TEXT),
-            optional("from_value", TEXT),
-            optional("from_string", TEXT),
-            optional("to_value", TEXT),
-            optional("to_string", TEXT),
-        ]
-    ),
-    key=("issue_id", "history_id", "item_index"),
-    version="created_at",
-)
-TABLES = (ISSUES, CHANGELOGS)
+__all__ = ["TABLES", "connect", "pages"]
 
 FIELDS = (
-    "summary", "issuetype", "status", "priority", "resolution", "assignee", "reporter", "parent", "labels", "created",
-    "updated", "resolutiondate", "duedate", "project",
+    "summary", "issuetype", "status", "priority", "resolution", "assignee", "reporter", "creator", "parent", "labels",
+    "created", "updated", "resolutiondate", "duedate", "project", "components", "fixVersions", "versions", "issuelinks",
+    "description", "environment", "timeoriginalestimate", "timespent", "comment",
 )  # fmt: skip
-PAGE = 100
-BULK_PAGE = 1000
+USUAL_SPRINT_FIELD = "customfield_10020"
+REVISION = 2
+"""Of what an issue's row holds: with a higher one, everything is loaded again."""
+NAMED_AT_ONCE = 100
 
 Deployment = Literal["Cloud", "DataCenter"]
 
@@ -116,28 +63,212 @@ def connect(spec: JiraSource, credentials: Credentials) -> Api:
 
 
 def pages(spec: JiraSource, api: Api, scope: Scope) -> Iterator[Page]:
-    """Project group by project group; each page is a clean cursor, because the order is that of updates."""
-    deployment = spec.deployment if spec.deployment != "Auto" else scope.state.get("deployment") or ask(api, spec.url)
-    site = Cloud(api, spec) if deployment == "Cloud" else DataCenter(api, spec)
-    marks: dict[str, str] = dict(scope.state.get("projects", {}))
-    marks = {key: mark for key, mark in marks.items() if scope.state.get("selection") == selection(spec)}
-    for walk in walks(spec, scope, marks):
-        for projects, issues in found(site, walk, scope):
-            kept = [i for i in issues if walk.end is None or (updated(i) < walk.end)]
-            histories = site.histories(kept) if kept else []
-            seen = max((updated(i) for i in issues), default=None)
-            for key in projects:
-                if seen is not None:
-                    marks[key] = max(marks.get(key, ""), iso(seen))
-            yield Page(
-                {"issues": ISSUES.page(map(issue_row(spec), kept)), "issue_changelogs": CHANGELOGS.page(histories)},
-                {"projects": dict(marks), "selection": selection(spec), "deployment": deployment},
-                covered=seen,
-                newest=seen,
+    """All of a load; a page that holds nothing is none."""
+    for page in parts(Load(spec, api, scope)):
+        if page.rows or page.state is not None:
+            yield page
+
+
+def parts(load: Load) -> Iterator[Page]:
+    """Issues first, project group by project group; then what changes without them; then, when it is time, a sweep."""
+    for walk in walks(load.spec, load.scope, load.marks):
+        yield from load.issues(walk)
+    if load.scope.window is None:
+        yield from load.sprints_and_versions()
+        if load.sweep_is_due:
+            yield from load.sweeping()
+        load.swept = load.swept or iso(load.scope.now)
+    yield Page(state=load.state)
+
+
+class Load:
+    """One load: what it knows of the site, and how far it is."""
+
+    def __init__(self, spec: JiraSource, api: Api, scope: Scope) -> None:
+        """Go on from the state, or begin anew when it belongs to another selection."""
+        self.spec, self.api, self.scope = spec, api, scope
+        given = scope.state if scope.state.get("selection") == selection(spec) else {}
+        self.marks: dict[str, str] = dict(given.get("projects", {}))
+        self.read: dict[str, str] = dict(given.get("read", {}))
+        self.swept: str | None = given.get("swept")
+        self.deployment: Deployment = (
+            spec.deployment if spec.deployment != "Auto" else scope.state.get("deployment") or ask(api, spec.url)
+        )
+        found = given.get("fields")
+        self.fields = Fields(**{name: tuple(ids) for name, ids in found.items()}) if found else self.look_up_fields()
+        self.sprints = Sprints(self.site(), scope, given.get("boards"))
+        self.gone = Gone(scope, ISSUES)
+        self.known: set[str] = set()
+
+    @property
+    def state(self) -> State:
+        """Where the next load goes on."""
+        return {
+            "projects": dict(self.marks),
+            "selection": selection(self.spec),
+            "deployment": self.deployment,
+            "fields": asdict(self.fields),
+            "boards": self.sprints.boards,
+            "read": dict(self.read),
+            "swept": self.swept,
+        }
+
+    def site(self) -> Site:
+        """The site by its deployment, asking for the fields that rows are made of."""
+        fields = (*FIELDS, *self.spec.custom_fields, *self.fields.sprint, *self.fields.points)
+        kind = Cloud if self.deployment == "Cloud" else DataCenter
+        return kind(self.api, tuple(dict.fromkeys(fields)))
+
+    def look_up_fields(self) -> Fields:
+        """Which custom fields are sprint and story points, by the site's list; without one, Cloud's usual one."""
+        version = "3" if self.deployment == "Cloud" else "2"
+        try:
+            return meaning(
+                self.api.get(f"/rest/api/{version}/field", what="the list of fields"), self.spec.story_points
             )
-            if walk.end is not None and seen is not None and seen >= walk.end:
+        except LoadError as error:
+            if error.reason not in NOT_HERE:
+                raise
+            self.scope.warn("sprints and story points may be missing: the site does not show its list of fields")
+            return replace(meaning([], self.spec.story_points), sprint=(USUAL_SPRINT_FIELD,))
+
+    # Issues
+
+    def issues(self, walk: Walk) -> Iterator[Page]:
+        """A walk's issues and changelogs; its state at clean cuts only: when the changelogs of all issues are there."""
+        site = self.site()
+        newest: datetime | None = None
+        begun: datetime | None = None
+        search = Search(walk.projects, walk.start)
+        waiting: list[Issue] = []
+        for projects, found in self.found(site, search):
+            begun = begun or site_time(self.api, self.scope.now)
+            self.known |= set(projects)
+            kept = [i for i in found if walk.end is None or min(times([i]), default=walk.end) < walk.end]
+            yield from self.rows_of(site, kept)
+            waiting += [{name: i.get(name) for name in ("id", "key", "changelog")} for i in kept if isinstance(i, dict)]
+            newest = max((*times(found), *([newest] if newest else ())), default=None)
+            end = reached(found)
+            if len(waiting) >= site.batch:
+                yield from self.changelogs_of(site, waiting)
+                waiting = []
+                yield self.cut(projects, end, begun, newest)
+            if walk.end is not None and end is not None and end >= walk.end:
                 break
-    yield Page(state={"projects": dict(marks), "selection": selection(spec), "deployment": deployment})
+        yield from self.changelogs_of(site, waiting)
+        if begun is not None:
+            yield self.cut(projects, newest, begun, newest)
+
+    def cut(self, projects: Sequence[str], end: datetime | None, begun: datetime, newest: datetime | None) -> Page:
+        """A clean cut. No cursor goes beyond the walk's beginning, by the site's clock: what is updated during it may
+        be shown at its old place already and be missing at its new one."""
+        covered = min(end, begun) if end else None
+        if covered:
+            for key in projects:
+                self.marks[key] = max(self.marks.get(key, ""), iso(covered), key=lambda mark: moment(mark) or EVER)
+        return Page(state=self.state, covered=covered, newest=newest)
+
+    def rows_of(self, site: Site, found: Sequence[Issue]) -> Iterator[Page]:
+        """The rows of issues, of the sprints that they name first, and of those that had been gone."""
+        whole = [site.complete(issue) for issue in found]
+        rows = self.scope.page(ISSUES, whole, IssueRow(self.spec, self.fields, self.sprints.confirmed))
+        yield Page({"issues": rows})
+        yield self.sprints.met(s for issue in whole if has_fields(issue) for s in sprints_of(issue, self.fields))
+        if rows.num_rows:
+            yield self.gone.there(rows.column("id").to_pylist())
+
+    def changelogs_of(self, site: Site, issues: Sequence[Issue]) -> Iterator[Page]:
+        """The changelog rows of issues."""
+        kept = [issue for issue in issues if issue.get("id") and issue.get("key")]
+        for part in site.histories(kept) if kept else ():
+            items = (item for id_, key, history in part for item in changes(id_, key, history))
+            yield Page({"issue_changelogs": self.scope.page(CHANGELOGS, items, change_row)})
+
+    def found(self, site: Site, search: Search) -> Iterator[tuple[tuple[str, ...], list[Issue]]]:
+        """The pages of a search, with the projects searched: those that the site knows. Others cost a warning."""
+        try:
+            for issues in site.search(search):
+                yield search.projects, issues
+            self.known |= set(search.projects)
+            return
+        except LoadError as error:
+            if error.reason != "InvalidConfiguration":
+                raise
+            known = tuple(key for key in search.projects if site.knows(key))
+            unknown = sorted(set(search.projects) - set(known))
+            if not unknown:
+                raise
+            missing = f"jira.projects: the site has no project {', '.join(unknown)} that these credentials may see"
+            if not known:
+                raise LoadError(
+                    "NotFound", f"{missing}; correct the keys, or give the account the right to browse it"
+                ) from error
+            self.scope.warn(f"{missing}; the others are loaded")
+        self.known |= set(known)
+        for issues in site.search(replace(search, projects=known)):
+            yield known, issues
+
+    # What changes without its issues
+
+    def sprints_and_versions(self) -> Iterator[Page]:
+        """Sprints, projects and versions; the issues that carry an old name of theirs are read again."""
+        site, projects = self.site(), tuple(key for key in self.spec.projects if key in self.known)
+        yield from self.sprints.follow(projects, anew=self.sweep_is_due)
+        renamed: list[str] = []
+        yield from projects_of_site.follow(site, self.scope, projects, self.read, renamed)
+        yield from self.again("sprint", [str(id_) for id_ in self.sprints.misnamed])
+        yield from self.again("fixVersion", renamed)
+        yield from self.again("affectedVersion", renamed)
+
+    def again(self, field: str, ids: Sequence[str]) -> Iterator[Page]:
+        """Read issues whose field has one of these ids, though no update of theirs calls for it.
+
+        A site refuses an id that has gone meanwhile: those issues are updated by that, and met by the next load.
+        """
+        site, projects = self.site(), tuple(key for key in self.spec.projects if key in self.known)
+        for at in range(0, len(ids), NAMED_AT_ONCE):
+            names = ", ".join(ids[at : at + NAMED_AT_ONCE])
+            try:
+                for issues in site.search(Search(projects, also=f"{field} in ({names})")):
+                    yield from self.rows_of(site, issues)
+                    yield from self.changelogs_of(site, issues)
+            except LoadError as error:
+                if error.reason != "InvalidConfiguration":
+                    raise
+
+    # What is gone
+
+    @property
+    def sweep_is_due(self) -> bool:
+        """Whether `spec.sweep` has passed; the first load has nothing to compare with."""
+        every, last = duration(self.spec.sweep), moment(self.swept)
+        return bool(every) and last is not None and self.scope.now - last >= every
+
+    def sweeping(self) -> Iterator[Page]:
+        """Compare all ids, read what no search tells of, and look up anew what else seldom changes."""
+        self.fields = self.look_up_fields()
+        projects = [key for key in self.spec.projects if key in self.known]
+        sweep = Sweep(self.gone)
+        yield from sweep.run(self.site(), projects, whole=self.spec.since is None)
+        yield from self.again("id", sorted(sweep.unlike))
+        self.swept = iso(self.scope.now)
+
+
+EVER = datetime.min.replace(tzinfo=UTC)
+
+
+def has_fields(issue: Any) -> bool:
+    """Whether an answer is an issue with fields at all."""
+    return isinstance(issue, dict) and isinstance(issue.get("fields"), dict)
+
+
+def site_time(api: Api, otherwise: datetime) -> datetime:
+    """The site's clock, by its last answer."""
+    try:
+        told = parsedate_to_datetime(api.last_headers.get("date", ""))
+    except ValueError:
+        return otherwise
+    return told.replace(tzinfo=UTC) if told.tzinfo is None else told.astimezone(UTC)
 
 
 def ask(api: Api, url: str) -> Deployment:
@@ -152,8 +283,17 @@ def ask(api: Api, url: str) -> Deployment:
 
 
 def selection(spec: JiraSource) -> str:
-    """What the cursors belong to: another beginning or other custom fields are loaded from the start again."""
-    return json_text([iso(spec.since) if spec.since else None, sorted(spec.custom_fields)])
+    """What the cursors belong to: with another beginning, other fields or other events all is loaded from the start."""
+    events = spec.comment_events
+    return json_text(
+        [
+            REVISION,
+            iso(spec.since) if spec.since else None,
+            sorted(spec.custom_fields),
+            spec.story_points,
+            [events.approval, events.rejection, events.question],
+        ]
+    )
 
 
 def walks(spec: JiraSource, scope: Scope, marks: Mapping[str, str]) -> list[Walk]:
@@ -172,272 +312,3 @@ def begin(spec: JiraSource, mark: datetime | None) -> datetime | None:
         return spec.since
     start = (mark - duration(spec.overlap)).replace(second=0, microsecond=0)
     return max(start, spec.since) if spec.since else start
-
-
-def jql(projects: Iterable[str], start: datetime | None) -> str:
-    """The search; always bounded by projects, as Cloud demands."""
-    names = ", ".join(f'"{key}"' for key in projects)
-    bound = f" AND updated >= {int(start.timestamp() * 1000)}" if start else ""
-    return f"project in ({names}){bound} ORDER BY updated ASC, key ASC"
-
-
-def found(site: Cloud | DataCenter, walk: Walk, scope: Scope) -> Iterator[tuple[tuple[str, ...], list[dict[str, Any]]]]:
-    """The pages of a search, with the projects searched: those that the site knows. Others cost a warning."""
-    try:
-        for issues in site.search(walk):
-            yield walk.projects, issues
-        return
-    except LoadError as error:
-        if error.reason != "InvalidConfiguration":
-            raise
-        known = tuple(key for key in walk.projects if site.knows(key))
-        unknown = sorted(set(walk.projects) - set(known))
-        if not unknown:
-            raise
-        missing = f"jira.projects: the site has no project {', '.join(unknown)} that these credentials may see"
-        if not known:
-            raise LoadError(
-                "NotFound", f"{missing}; correct the keys, or give the account the right to browse it"
-            ) from error
-        scope.warn(f"{missing}; the others are loaded")
-    for issues in site.search(Walk(known, walk.start, walk.end)):
-        yield known, issues
-
-
-class Cloud:
-    """Jira Cloud, REST API 3: the search pages by token, changelogs come a page of issues at a time."""
-
-    def __init__(self, api: Api, spec: JiraSource) -> None:
-        """Remember which fields to ask for."""
-        self.api, self.fields, self.bulk = api, [*FIELDS, *spec.custom_fields], True
-
-    def knows(self, project: str) -> bool:
-        """Whether the account can see a project."""
-        return exists(self.api, f"/rest/api/3/project/{project}")
-
-    def search(self, walk: Walk) -> Iterator[list[dict[str, Any]]]:
-        """Issues, page by page. The last page has no token; an empty page that has one is no end."""
-        token: str | None = None
-        while True:
-            body = {"jql": jql(walk.projects, walk.start), "maxResults": PAGE, "fields": self.fields}
-            answer = self.api.post(
-                "/rest/api/3/search/jql",
-                body | ({"nextPageToken": token} if token else {}),
-                what="the search for issues",
-            )
-            issues = part(answer, "issues")
-            token = answer.get("nextPageToken")
-            if issues:
-                yield issues
-            if not token or answer.get("isLast") is True:
-                return
-
-    def histories(self, issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The changelog rows of a page of issues: one call, where the site has the bulk endpoint."""
-        keys = {str(issue["id"]): str(issue["key"]) for issue in issues}
-        if self.bulk:
-            try:
-                return list(self._bulk(keys))
-            except LoadError as error:
-                if error.reason not in ("NotFound", "BadResponse"):
-                    raise
-                self.bulk = False
-        return [
-            row
-            for id_, key in keys.items()
-            for history in paged_changelog(self.api, f"/rest/api/3/issue/{id_}/changelog")
-            for row in history_rows(id_, key, history)
-        ]
-
-    def _bulk(self, keys: Mapping[str, str]) -> Iterator[dict[str, Any]]:
-        token: str | None = None
-        while True:
-            body: dict[str, Any] = {"issueIdsOrKeys": list(keys), "maxResults": BULK_PAGE}
-            answer = self.api.post(
-                "/rest/api/3/changelog/bulkfetch",
-                body | ({"nextPageToken": token} if token else {}),
-                what="the changelogs of a page of issues",
-            )
-            for log in part(answer, "issueChangeLogs"):
-                id_ = str(log["issueId"])
-                for history in log.get("changeHistories") or []:
-                    yield from history_rows(id_, keys[id_], history)
-            token = answer.get("nextPageToken")
-            if not token:
-                return
-
-
-class DataCenter:
-    """Jira Server and Data Center, REST API 2: the search carries the changelog."""
-
-    def __init__(self, api: Api, spec: JiraSource) -> None:
-        """Remember which fields to ask for."""
-        self.api, self.fields = api, [*FIELDS, *spec.custom_fields]
-
-    def knows(self, project: str) -> bool:
-        """Whether the account can see a project."""
-        return exists(self.api, f"/rest/api/2/project/{project}")
-
-    def search(self, walk: Walk) -> Iterator[list[dict[str, Any]]]:
-        """Issues, page by page: the next page begins at the last update of this one.
-
-        Where a whole page has one moment, it is asked for again, longer: an offset would skip issues when one before it
-        is updated. Only beyond the server's longest page is an offset left.
-        """
-        start, offset, size = walk.start, 0, PAGE
-        while True:
-            body = {
-                "jql": jql(walk.projects, start),
-                "startAt": offset,
-                "maxResults": size,
-                "fields": self.fields,
-                "expand": ["changelog"],
-            }
-            answer = self.api.post("/rest/api/2/search", body, what="the search for issues")
-            issues = part(answer, "issues")
-            if issues:
-                yield issues
-            if not issues or offset + len(issues) >= int(answer.get("total", 0)):
-                return
-            last = updated(issues[-1])
-            if last != start:
-                start, offset, size = last, 0, PAGE
-            elif len(issues) >= size:
-                size *= 2
-            else:
-                offset += len(issues)
-
-    def histories(self, issues: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-        """The changelog rows: those embedded, or all of them where the embedded ones are not the whole."""
-        rows: list[dict[str, Any]] = []
-        for issue in issues:
-            log = issue.get("changelog") or {}
-            histories = log.get("histories") or []
-            if int(log.get("total") or 0) > len(histories):
-                histories = paged_changelog(self.api, f"/rest/api/2/issue/{issue['id']}/changelog")
-            for history in histories:
-                rows += history_rows(str(issue["id"]), str(issue["key"]), history)
-        return rows
-
-
-def paged_changelog(api: Api, path: str) -> list[dict[str, Any]]:
-    """The histories of one issue, by offset; changelogs only grow at their end."""
-    histories: list[dict[str, Any]] = []
-    while True:
-        answer = api.get(path, {"startAt": len(histories), "maxResults": PAGE}, what="the changelog of an issue")
-        values = part(answer, "values")
-        histories += values
-        if not values or answer.get("isLast") is True or len(histories) >= int(answer.get("total") or 0):
-            return histories
-
-
-def exists(api: Api, path: str) -> bool:
-    """Whether the site answers a path with something."""
-    try:
-        api.get(path, what="a project")
-    except LoadError as error:
-        if error.reason in ("NotFound", "Forbidden"):
-            return False
-        raise
-    return True
-
-
-def part(answer: Any, name: str) -> list[dict[str, Any]]:
-    """A list of an answer. Raises LoadError (BadResponse) when the answer has none."""
-    value = answer.get(name) if isinstance(answer, dict) else None
-    if not isinstance(value, list):
-        raise LoadError(
-            "BadResponse", f"the site's answer has no {name!r}; check that jira.url is the site's base address"
-        )
-    return value
-
-
-def updated(issue: Mapping[str, Any]) -> datetime:
-    """When an issue was updated last."""
-    found = moment(issue["fields"].get("updated"))
-    if found is None:
-        raise LoadError(
-            "BadResponse", f"issue {issue.get('key')} has no time of update; the order of the search needs it"
-        )
-    return found
-
-
-def issue_row(spec: JiraSource) -> Any:
-    """Turns an issue into its row."""
-
-    def row(issue: Mapping[str, Any]) -> dict[str, Any]:
-        fields = issue["fields"]
-        status = fields.get("status") or {}
-        assignee, reporter = fields.get("assignee"), fields.get("reporter")
-        return {
-            "id": str(issue["id"]),
-            "updated_at": updated(issue),
-            "key": issue["key"],
-            "project_key": (fields.get("project") or {}).get("key") or issue["key"].rpartition("-")[0],
-            "summary": fields.get("summary") or "",
-            "issue_type": name_of(fields.get("issuetype")) or "",
-            "status": status.get("name") or "",
-            "status_category": (status.get("statusCategory") or {}).get("key") or "",
-            "priority": name_of(fields.get("priority")),
-            "resolution": name_of(fields.get("resolution")),
-            "assignee_id": user_id(assignee),
-            "assignee_name": user_name(assignee),
-            "reporter_id": user_id(reporter),
-            "reporter_name": user_name(reporter),
-            "parent_key": (fields.get("parent") or {}).get("key"),
-            "labels": json_text(fields.get("labels") or []),
-            "created_at": moment(fields.get("created")),
-            "resolved_at": moment(fields.get("resolutiondate")),
-            "due_date": day(fields.get("duedate")),
-            "custom_fields": json_text({id_: fields[id_] for id_ in spec.custom_fields if id_ in fields}),
-        }
-
-    return row
-
-
-def history_rows(issue_id: str, issue_key: str, history: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of a history: one an item."""
-    author = history.get("author")
-    for index, item in enumerate(history.get("items") or []):
-        yield {
-            "issue_id": issue_id,
-            "history_id": str(history["id"]),
-            "item_index": index,
-            "created_at": history_time(history.get("created")),
-            "issue_key": issue_key,
-            "author_id": user_id(author),
-            "author_name": user_name(author),
-            "field": item.get("field") or "",
-            "field_id": item.get("fieldId"),
-            "from_value": text(item.get("from")),
-            "from_string": text(item.get("fromString")),
-            "to_value": text(item.get("to")),
-            "to_string": text(item.get("toString")),
-        }
-
-
-def history_time(value: Any) -> datetime | None:
-    """ISO 8601, or (in some answers of the bulk endpoint) epoch milliseconds."""
-    if isinstance(value, (int, float)):
-        return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=value)
-    return moment(value)
-
-
-def name_of(value: Any) -> str | None:
-    """The name of a priority, resolution or type."""
-    return value.get("name") if isinstance(value, dict) else None
-
-
-def user_id(user: Any) -> str | None:
-    """The account id (Cloud), else the key or name (Data Center); None for nobody."""
-    return (user.get("accountId") or user.get("key") or user.get("name")) if isinstance(user, dict) else None
-
-
-def user_name(user: Any) -> str | None:
-    """The name shown; None for nobody."""
-    return user.get("displayName") if isinstance(user, dict) else None
-
-
-def text(value: Any) -> str | None:
-    """A changelog value as text."""
-    return None if value is None else value if isinstance(value, str) else json_text(value)

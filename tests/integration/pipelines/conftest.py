@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -183,65 +183,6 @@ class Hub:
         )
 
 
-class Site:
-    """Issues by update, as Cloud (token of a snapshot) and as Data Center (offset into the living order)."""
-
-    def __init__(self, updates: dict[int, datetime]) -> None:
-        self.updates = updates
-        self.before_page: Any = lambda number: None
-        self.pages = 0
-        self.bulk = True
-        self.projects = {"AB"}
-
-    def issue(self, number: int) -> dict[str, Any]:
-        at = self.updates[number].isoformat()
-        history = {"id": f"{number}0", "created": at, "items": [{"field": "status", "toString": f"v{at}"}]}
-        changelog = {"startAt": 0, "maxResults": 1, "total": 1, "histories": [history]}
-        fields = {"updated": at, "created": "2026-01-01T00:00:00Z", "project": {"key": "AB"}}
-        return {"id": str(number), "key": f"AB-{number}", "fields": fields, "changelog": changelog}
-
-    def found(self, jql: str) -> list[int]:
-        bound = re.search(r"updated >= (\d+)", jql)
-        start = datetime.fromtimestamp(int(bound[1]) / 1000, UTC) if bound else datetime(1970, 1, 1, tzinfo=UTC)
-        return [n for _, n in sorted((at, n) for n, at in self.updates.items() if at >= start)]
-
-    def __call__(self, call: Any) -> Any:
-        if call.path.endswith("/serverInfo"):
-            return Reply(body={"deploymentType": "Server"})
-        if call.path.startswith("/rest/api/3/project/") or call.path.startswith("/rest/api/2/project/"):
-            return Reply(status=200 if call.path.rpartition("/")[2] in self.projects else 404, body={})
-        if call.path.endswith("/bulkfetch"):
-            if not self.bulk:
-                return Reply(status=404, body={"message": "no"})
-            logs = [
-                {"issueId": id_, "changeHistories": self.issue(int(id_))["changelog"]["histories"]}
-                for id_ in call.body["issueIdsOrKeys"]
-            ]
-            half, token = len(logs) // 2, call.body.get("nextPageToken")
-            if token or half == 0:
-                return Reply(body={"issueChangeLogs": logs[half:] if token else logs})
-            return Reply(body={"issueChangeLogs": logs[:half], "nextPageToken": "more"})
-        if call.path.endswith("/changelog"):
-            number = int(call.path.split("/")[-2])
-            return Reply(body={"values": self.issue(number)["changelog"]["histories"], "isLast": True, "total": 1})
-        asked = set(re.findall(r'"(\w+)"', call.body["jql"]))
-        if asked - self.projects:
-            return Reply(status=400, body={"errorMessages": ["The value 'NO' does not exist for the field 'project'."]})
-        self.pages += 1
-        self.before_page(self.pages)
-        size = call.body["maxResults"]
-        order = self.found(call.body["jql"])
-        if call.path == "/rest/api/3/search/jql":
-            token = call.body.get("nextPageToken")
-            order = [int(n) for n in token.split(",")] if token else order
-            rest = ",".join(map(str, order[size:]))
-            body = {"issues": [self.issue(n) for n in order[:size]], "isLast": not rest}
-            return Reply(body=body | ({"nextPageToken": rest} if rest else {}))
-        start = call.body["startAt"]
-        issues = [self.issue(n) for n in order[start : start + size]]
-        return Reply(body={"issues": issues, "startAt": start, "maxResults": size, "total": len(order)})
-
-
 @pytest.fixture
 def hub_of() -> type[Hub]:
     """Makes a GitHub of repositories."""
@@ -252,12 +193,6 @@ def hub_of() -> type[Hub]:
 def pull_request_of() -> Callable[..., dict[str, Any]]:
     """Makes a pull request as GraphQL gives it."""
     return pull_request
-
-
-@pytest.fixture
-def site_of() -> type[Site]:
-    """Makes a Jira of issues."""
-    return Site
 
 
 @pytest.fixture

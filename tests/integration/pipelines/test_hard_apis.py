@@ -10,8 +10,8 @@ import pytest
 from forge_pipelines.answers import Patience
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError, RateLimited
-from forge_pipelines.sources import Page, Scope, github, jira, langfuse, prometheus
-from forge_stack.model import GitHubSource, JiraSource, LangfuseSource, PrometheusSource
+from forge_pipelines.sources import Page, Scope, github, prometheus
+from forge_stack.model import GitHubSource, PrometheusSource
 
 FAST = Patience(first_wait=0.01, unasked_limit_wait=0.05, total_wait=5.0)
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -170,139 +170,6 @@ def test_github_nested_connections_are_followed_to_their_ends(scripted: Any, pul
     (row,) = rows(load_github(github_source(scripted.url, "a/x"), {}), "pull_requests")
     assert row["commits_count"] == 230 and row["commits"].count('"oid"') == 230
     assert len(scripted.calls) == 3
-
-
-# Jira
-
-
-def jira_source(url: str, **values: Any) -> JiraSource:
-    return JiraSource.model_validate({"url": url, **SECRET, "projects": ["AB"], "deployment": "Cloud", **values})
-
-
-def load_jira(spec: JiraSource, state: dict[str, Any], **values: Any) -> list[Page]:
-    return list(jira.pages(spec, api(spec.url), Scope(state, NOW, **values)))
-
-
-def latest(pages: list[Page]) -> dict[int, datetime]:
-    found: dict[int, datetime] = {}
-    for row in rows(pages, "issues"):
-        found[int(row["id"])] = max(found.get(int(row["id"]), row["updated_at"]), row["updated_at"])
-    return found
-
-
-@pytest.mark.parametrize("deployment", ["Cloud", "DataCenter"])
-def test_jira_issues_that_move_while_the_pages_are_read_are_not_lost(
-    scripted: Any, site_of: Any, deployment: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(jira, "PAGE", 10)
-    start = NOW - timedelta(days=20)
-    # Many share one moment, so that keys of time alone would not get on.
-    site = site_of({n: start + timedelta(hours=n if n > 25 else 0) for n in range(95)})
-    scripted.script = site
-    site.before_page = lambda page: site.updates.update({page * 2: NOW - timedelta(minutes=30 - page)})
-    spec = jira_source(scripted.url, deployment=deployment)
-    first = load_jira(spec, {})
-    site.before_page = lambda page: None
-    second = load_jira(spec, first[-1].state or {})
-    assert latest([*first, *second]) == site.updates
-    logs = {int(r["issue_id"]) for r in rows([*first, *second], "issue_changelogs")}
-    assert logs == set(site.updates)
-
-
-def test_jira_a_late_index_is_met_by_the_overlap(scripted: Any, site_of: Any) -> None:
-    site = site_of({1: NOW - timedelta(hours=3), 2: NOW - timedelta(minutes=10)})
-    scripted.script = site
-    first = load_jira(jira_source(scripted.url), {})
-    site.updates[3] = NOW - timedelta(minutes=50)
-    second = load_jira(jira_source(scripted.url), first[-1].state or {})
-    assert 3 in latest(second) and 1 not in latest(second)
-
-
-def test_jira_without_bulk_changelogs_asks_issue_by_issue(scripted: Any, site_of: Any) -> None:
-    site = site_of({n: NOW - timedelta(hours=n) for n in range(3)})
-    site.bulk = False
-    scripted.script = site
-    assert len(rows(load_jira(jira_source(scripted.url), {}), "issue_changelogs")) == 3
-
-
-def test_jira_tells_the_kind_of_its_site_once(scripted: Any, site_of: Any) -> None:
-    scripted.script = site_of({1: NOW})
-    spec = jira_source(scripted.url, deployment="Auto")
-    state = load_jira(spec, {})[-1].state or {}
-    assert state["deployment"] == "DataCenter"
-    load_jira(spec, state)
-    assert sum(call.path.endswith("serverInfo") for call in scripted.calls) == 1
-
-
-def test_jira_an_unknown_project_costs_a_warning_and_only_unknown_ones_an_error(scripted: Any, site_of: Any) -> None:
-    site = site_of({1: NOW})
-    scripted.script = site
-    warnings: list[str] = []
-    found = load_jira(jira_source(scripted.url, projects=["AB", "NO"]), {}, warn=warnings.append)
-    assert latest(found) == site.updates and "NO" in warnings[0]
-    assert set((found[-1].state or {})["projects"]) == {"AB"}, "the unknown one is loaded whole once it is there"
-    with pytest.raises(LoadError, match="no project NO") as error:
-        load_jira(jira_source(scripted.url, projects=["NO"]), {})
-    assert error.value.reason == "NotFound"
-
-
-# Langfuse
-
-
-def test_langfuse_empty_pages_are_no_end_while_a_cursor_is_given(scripted: Any) -> None:
-    at = (NOW - timedelta(hours=1)).isoformat()
-    one = {"id": "o", "traceId": "t", "startTime": at, "type": "SPAN", "projectId": "p", "updatedAt": at}
-    pages = {None: ([], "1"), "1": ([one], "2"), "2": ([], "3"), "3": ([{**one, "id": "p", "traceId": "u"}], None)}
-
-    def script(call: Any) -> Any:
-        if call.path == "/api/public/projects":
-            return reply(body={"data": [{"id": "p"}]})
-        if call.path == "/api/public/traces":
-            return reply(status=404, body={"message": "gone"})
-        if call.params["fields"] == "core":
-            return reply(body={"data": [], "meta": {}})
-        assert {"ticket", "stage", "repo", "event", "attempt"} <= set(call.params["expandMetadata"].split(","))
-        data, cursor = pages[call.params.get("cursor")]
-        return reply(body={"data": data, "meta": {"cursor": cursor} if cursor else {}})
-
-    scripted.script = script
-    spec = LangfuseSource.model_validate({"url": scripted.url, **SECRET, "since": NOW - timedelta(days=1)})
-    found = list(langfuse.pages(spec, api(spec.url), Scope({}, NOW)))
-    assert [r["id"] for r in rows(found, "observations")] == ["o", "p"]
-    assert [r["id"] for r in rows(found, "traces")] == ["t", "u"]
-
-
-class Fuse:
-    """A Langfuse with the observations cursor, the older pages, or both."""
-
-    def __init__(self, *, cursor: bool, pages: bool) -> None:
-        self.cursor, self.pages = cursor, pages
-
-    def __call__(self, call: Any) -> Any:
-        at = (NOW - timedelta(hours=1)).isoformat()
-        one = {"id": "o", "traceId": "t", "startTime": at, "type": "SPAN", "projectId": "p"}
-        if call.path == "/api/public/projects":
-            return reply(body={"data": [{"id": "p"}]})
-        if call.path == "/api/public/v2/observations" and self.cursor:
-            return reply(body={"data": [one], "meta": {}})
-        if call.path in ("/api/public/observations", "/api/public/traces") and self.pages:
-            row = one if call.path.endswith("observations") else {"id": "t", "timestamp": at}
-            return reply(body={"data": [row], "meta": {"page": 1, "totalPages": 1}})
-        return reply(status=404, body={"message": "not here"})
-
-
-def test_langfuse_remembers_what_the_server_has_until_it_is_gone(scripted: Any) -> None:
-    fuse = scripted.script = Fuse(cursor=False, pages=True)
-    spec = LangfuseSource.model_validate({"url": scripted.url, **SECRET, "since": NOW - timedelta(days=1)})
-    first = list(langfuse.pages(spec, api(spec.url), Scope({}, NOW)))
-    scripted.calls.clear()
-    second = list(langfuse.pages(spec, api(spec.url), Scope(first[-1].state or {}, NOW)))
-    paths = [call.path.rpartition("/")[2] for call in scripted.calls]
-    assert paths == ["projects", "observations", "traces"]
-    fuse.cursor, fuse.pages = True, False
-    third = list(langfuse.pages(spec, api(spec.url), Scope(second[-1].state or {}, NOW)))
-    assert len(rows(third, "observations")) == 1 == len(rows(third, "traces"))
-    assert (third[-1].state or {})["endpoints"] == {"cursor": True, "traces": False}
 
 
 # Prometheus
