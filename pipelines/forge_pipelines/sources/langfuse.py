@@ -1,114 +1,53 @@
-"""Langfuse: traces and observations of a project.
+"""Langfuse: traces, observations, scores and sessions of a project.
 
-The API filters by an observation's start (a trace's timestamp) only, never by its last update, so each load reads
-closed windows, from an overlap before what is loaded up to a lag before now, and the newest update of a row wins.
-Servers in v4 write mode have the observations cursor (v2) and no list of traces: a trace is then what its observations
-say of it. Others have the older pages of both.
+The API filters by an observation's start (a trace's and a score's timestamp) only, never by its last update, so each
+load reads closed windows, from an overlap before what is loaded up to a lag before now; once a day from a week before,
+and once in `spec.sweep` all roots of traces are compared with bronze (langfuse_sweep). The newest update of a row wins.
+What cannot be seen: an update, older than that week, of an observation that is not its trace's root; the deletion of a
+single observation or score.
+
+Servers of v4 have cursors over observations and scores, and no list of traces and sessions: these are then what the
+observations say of them (langfuse_traces). Others have the older pages of all four (langfuse_api).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa  # type: ignore[import-untyped]
-from forge_stack.duration import duration
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from forge_stack.model import LangfuseSource
 
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Page, Scope
-from forge_pipelines.tables import (
-    INTEGER,
-    JSON,
-    MOMENT,
-    MONEY,
-    NUMBER,
-    TEXT,
-    Table,
-    iso,
-    json_text,
-    moment,
-    money,
-    optional,
-    required,
-    whole,
-)
-from forge_pipelines.windows import oldest, spans
+from forge_pipelines.sources.langfuse_api import Reader, Server, probe, project_id, readers
+from forge_pipelines.sources.langfuse_rows import Answers, Rows
+from forge_pipelines.sources.langfuse_sweep import Sweep, pairs, stored_among
+from forge_pipelines.sources.langfuse_tables import OBSERVATIONS, SCORES, SESSIONS, TABLES, TRACES
+from forge_pipelines.sources.langfuse_traces import Groups, Sessions, micros, session_rows
+from forge_pipelines.sources.langfuse_windows import Mark, begun, bounds, nothing_until
+from forge_pipelines.tables import Table, iso, json_text, moment
 
-TRACES = Table(
-    name="traces",
-    schema=pa.schema(
-        [
-            required("project_id", TEXT),
-            required("id", TEXT),
-            required("updated_at", MOMENT),
-            required("created_at", MOMENT),
-            required("timestamp", MOMENT),
-            optional("name", TEXT),
-            optional("session_id", TEXT),
-            optional("user_id", TEXT),
-            optional("environment", TEXT),
-            optional("release", TEXT),
-            optional("version", TEXT),
-            required("tags", JSON),
-            required("metadata", JSON),
-            optional("total_cost", MONEY),
-            optional("latency_seconds", NUMBER),
-        ]
-    ),
-    key=("project_id", "id"),
-    version="updated_at",
-)
-OBSERVATIONS = Table(
-    name="observations",
-    schema=pa.schema(
-        [
-            required("project_id", TEXT),
-            required("id", TEXT),
-            required("updated_at", MOMENT),
-            required("created_at", MOMENT),
-            optional("trace_id", TEXT),
-            optional("parent_observation_id", TEXT),
-            required("type", TEXT),
-            optional("name", TEXT),
-            optional("level", TEXT),
-            optional("status_message", TEXT),
-            optional("environment", TEXT),
-            required("start_time", MOMENT),
-            optional("end_time", MOMENT),
-            optional("completion_start_time", MOMENT),
-            optional("model", TEXT),
-            required("usage_details", JSON),
-            required("cost_details", JSON),
-            optional("input_tokens", INTEGER),
-            optional("output_tokens", INTEGER),
-            optional("total_tokens", INTEGER),
-            optional("total_cost", MONEY),
-            optional("prompt_name", TEXT),
-            optional("prompt_version", INTEGER),
-            required("metadata", JSON),
-        ]
-    ),
-    key=("project_id", "id"),
-    version="updated_at",
-)
-TABLES = (TRACES, OBSERVATIONS)
+__all__ = ["TABLES", "connect", "pages"]
 
-CURSOR_PAGE = 1000
-LIST_PAGE = 100
-GROUPS = "core,basic,time,metadata,model,usage,prompt,trace_context"
-WHOLE_METADATA = "ticket,stage,repo,event,attempt"
-"""The metadata of the trace contract, which the server would cut at 200 letters."""
-WINDOW = timedelta(days=7)
-"""The span after which a first load may be cut."""
-FOUNDED = datetime(2023, 1, 1, tzinfo=UTC)
-"""Nothing in Langfuse is older than Langfuse."""
-
-Rows = list[dict[str, Any]]
+ASK_AGAIN_AFTER = timedelta(days=1)
+"""How often a server that lacks the newest endpoints is asked whether it has them now."""
+ORPHANS_FETCHED = 100
+"""Traces that a load fetches whole, because their root began before what it reads."""
+ROWS_A_PAGE = 5_000
+"""Pages of the API are joined to about this size before they are stored."""
+TIMES: Mapping[str, str] = {
+    "observations": "start_time",
+    "traces": "timestamp",
+    "scores": "timestamp",
+    "sessions": "created_at",
+}
+ENTITIES: Mapping[str, Table] = {table.name: table for table in (OBSERVATIONS, TRACES, SCORES, SESSIONS)}
 
 
 def connect(spec: LangfuseSource, credentials: Credentials) -> Api:
@@ -116,385 +55,191 @@ def connect(spec: LangfuseSource, credentials: Credentials) -> Api:
     return Api(spec.url, {}, basic=(credentials.require("publicKey"), credentials.require("secretKey")))
 
 
-@dataclass(frozen=True)
-class Endpoints:
-    """What the server has: the cursor over observations (v2), the list of traces (older)."""
-
-    cursor: bool
-    traces: bool
-
-
 def pages(spec: LangfuseSource, api: Api, scope: Scope) -> Iterator[Page]:
     """Window by window; the end of a window is a clean cursor. What the server has is asked once and remembered."""
     project = project_id(api)
-    if known := scope.state.get("endpoints"):
+    if (server := remembered(scope)) is not None:
         try:
-            yield from read_all(spec, api, scope, project, Endpoints(**known))
+            yield from Load(spec, api, scope, project, server, asked=scope.state["asked"]).pages()
             return
         except LoadError as error:
             if error.reason != "NotFound":
                 raise
-    yield from read_all(spec, api, scope, project, probe(api))
+    yield from Load(spec, api, scope, project, probe(api), asked=iso(scope.now)).pages()
 
 
-def read_all(spec: LangfuseSource, api: Api, scope: Scope, project: str, endpoints: Endpoints) -> Iterator[Page]:
-    """The windows of both entities, by what the server has."""
-    observations = by_cursor(api, spec) if endpoints.cursor else by_page(api, spec, "observations")
-    walks = [Walk("observations", observations, None if endpoints.traces else Groups(), duration(spec.overlap))]
-    if endpoints.traces:
-        walks.append(Walk("traces", by_page(api, spec, "traces")))
-    marks = {
-        walk.entity: Mark.read_from(scope.state[walk.entity])
-        for walk in walks
-        if scope.state.get("selection") == selection(spec) and walk.entity in scope.state
-    }
-    kept = {"selection": selection(spec), "endpoints": asdict(endpoints)}
-    for walk in walks:
-        mark = marks.get(walk.entity, Mark())
-        spans_ = list(windows(spec, scope, mark, walk.read))
-        for start, end in spans_:
-            seen = mark.seen
-            for page in walk.window(project, start, end):
-                seen = max(filter(None, (seen, page.newest)), default=None)
-                yield page
-            mark = marks[walk.entity] = Mark(seen, end, whole=end == spans_[-1][1])
-            yield Page(
-                state=kept | {entity: mark.write() for entity, mark in marks.items()}, covered=covered(walks, marks)
-            )
+def remembered(scope: Scope) -> Server | None:
+    """What the server had; None when it is to be asked (again)."""
+    kept, asked = scope.state.get("server"), moment(scope.state.get("asked"))
+    if not kept or asked is None:
+        return None
+    server = Server(**kept)
+    return server if server.newest or scope.now < asked + ASK_AGAIN_AFTER else None
 
 
-@dataclass(frozen=True)
-class Mark:
-    """How far an entity is loaded: up to the moment `read`; `whole` once a load came to its end.
-
-    `seen` is the newest row's time. The next load goes on from there and not from `read`, so that a server whose clock
-    is behind loses nothing.
-    """
-
-    seen: datetime | None = None
-    read: datetime | None = None
-    whole: bool = False
-
-    @classmethod
-    def read_from(cls, kept: Mapping[str, Any]) -> Mark:
-        """From the state."""
-        return cls(moment(kept.get("seen")), moment(kept.get("read")), bool(kept.get("whole")))
-
-    def write(self) -> dict[str, Any]:
-        """For the state."""
-        times = {"seen": self.seen, "read": self.read}
-        return {"whole": self.whole} | {key: iso(value) for key, value in times.items() if value}
-
-
-def covered(walks: Sequence[Walk], marks: Mapping[str, Mark]) -> datetime | None:
-    """How far all entities are loaded."""
-    read = [marks[walk.entity].read for walk in walks if walk.entity in marks]
-    return min((r for r in read if r), default=None) if len(read) == len(walks) else None
-
-
-def project_id(api: Api) -> str:
-    """The project that the keys belong to."""
-    answer = api.get("/api/public/projects", what="the project of the keys")
-    try:
-        return str(answer["data"][0]["id"])
-    except (KeyError, IndexError, TypeError) as error:
-        raise LoadError(
-            "BadResponse",
-            f"{api.host} names no project for these keys; use the keys of a project, not of an organisation",
-        ) from error
-
-
-def probe(api: Api) -> Endpoints:
-    """Ask the server what it has: it says 404 (or 410) to the rest."""
-    return Endpoints(answers(api, "/api/public/v2/observations"), answers(api, "/api/public/traces"))
-
-
-def answers(api: Api, path: str) -> bool:
-    """Whether the server has an endpoint."""
-    try:
-        api.get(path, {"fields": "core", "limit": 1}, what=f"whether it has {path}")
-    except LoadError as error:
-        if error.reason == "NotFound":
-            return False
-        raise
-    return True
-
-
-def selection(spec: LangfuseSource) -> str:
-    """What the cursors belong to: another beginning or choice of environments is loaded from the start again."""
-    return json_text([iso(spec.since) if spec.since else None, sorted(spec.environments)])
-
-
-Read = Callable[[datetime | None, datetime, int], Iterator[Rows]]
-"""Pages of rows in [from, to), of a size; short and even empty pages are no end."""
-
-
-def windows(spec: LangfuseSource, scope: Scope, mark: Mark, read: Read) -> Iterator[tuple[datetime, datetime]]:
-    """The windows of a load, oldest first: one, unless it is a first load, which may be cut between them."""
-    if scope.window:
-        return spans(*scope.window, WINDOW)
-    end = scope.now - duration(spec.lag)
-    known = mark.seen if mark.whole else mark.read
-    if known:
-        start = known - duration(spec.overlap)
-        start = max(start, spec.since) if spec.since else start
-    elif spec.since:
-        start = spec.since
-    else:
-        first = oldest(lambda t: any(read(None, t, 1)), FOUNDED, end, WINDOW)
-        start = end - timedelta(microseconds=1) if first is None else first
-    return spans(start, end, max(end - start, WINDOW) if mark.whole else WINDOW)
-
-
-def by_cursor(api: Api, spec: LangfuseSource) -> Read:
-    """Observations by the v2 cursor. Where a page is too heavy for the server, it is asked for less."""
-
-    def read(start: datetime | None, end: datetime, size: int) -> Iterator[Rows]:
-        params: dict[str, Any] = {"fields": GROUPS, "expandMetadata": WHOLE_METADATA, "toStartTime": iso(end)}
-        params |= {"fromStartTime": iso(start)} if start else {}
-        params |= {"environment": spec.environments} if spec.environments else {}
-        while True:
-            try:
-                answer = api.send(
-                    "GET", "/api/public/v2/observations", params={**params, "limit": size}, what="observations"
-                )
-            except LoadError as error:
-                if error.reason != "BadResponse" or size <= 50:
-                    raise
-                size //= 2
-                continue
-            data, cursor = listed(api, answer), (answer.get("meta") or {}).get("cursor")
-            if data:
-                yield data
-            if not cursor:
-                return
-            params["cursor"] = cursor
-
-    return read
-
-
-def by_page(api: Api, spec: LangfuseSource, entity: str) -> Read:
-    """Observations or traces by page number. In a closed window a late row moves others down: read twice, no loss."""
-    suffix = "Timestamp" if entity == "traces" else "StartTime"
-
-    def read(start: datetime | None, end: datetime, size: int) -> Iterator[Rows]:
-        params: dict[str, Any] = {f"to{suffix}": iso(end), "limit": min(size, LIST_PAGE)}
-        params |= {f"from{suffix}": iso(start)} if start else {}
-        params |= {"environment": spec.environments} if spec.environments else {}
-        params |= {"fields": "core,io,metrics"} if entity == "traces" else {}
-        page = 1
-        while True:
-            answer = api.get(f"/api/public/{entity}", {**params, "page": page}, what=entity)
-            data = listed(api, answer)
-            if data:
-                yield data
-            if page >= int((answer.get("meta") or {}).get("totalPages") or 0):
-                return
-            page += 1
-
-    return read
-
-
-def listed(api: Api, answer: Any) -> Rows:
-    """The rows of an answer. Raises LoadError (BadResponse) when it has none."""
-    data = answer.get("data") if isinstance(answer, dict) else None
-    if not isinstance(data, list):
-        raise LoadError(
-            "BadResponse", f"{api.host} answers without a list of data; check that langfuse.url is the server's"
-        )
-    return data
+def selection(spec: LangfuseSource, project: str) -> str:
+    """What the cursors belong to: another project, beginning or choice of environments is loaded from the start."""
+    return json_text([project, iso(spec.since) if spec.since else None, sorted(spec.environments)])
 
 
 @dataclass
-class Walk:
-    """One entity's reader, and the traces grouped from its rows where the server has no list of them."""
+class Load:
+    """One load: its entities one after the other, then the sweep when it is due."""
 
-    entity: str
-    read: Read
-    groups: Groups | None = None
-    keep: timedelta = timedelta(0)
+    spec: LangfuseSource
+    api: Api
+    scope: Scope
+    project: str
+    server: Server
+    asked: str
+    marks: dict[str, Mark] = field(default_factory=dict)
+    swept: dict[str, Any] = field(default_factory=dict)
+    orphans_fetched: int = 0
 
-    def window(self, project: str, start: datetime, end: datetime) -> Iterator[Page]:
-        """The pages of a window; none is a clean cursor, the window's end is."""
-        for rows in self.read(start, end, CURSOR_PAGE):
-            if self.entity == "traces":
-                made = [trace_row(project, row) for row in rows]
-                yield Page({"traces": TRACES.page(made)}, newest=max(row["timestamp"] for row in made))
-                continue
-            made = [observation_row(project, row) for row in rows]
-            pages = {"observations": OBSERVATIONS.page(made)}
-            if self.groups is not None:
-                self.groups.add(rows, made)
-                pages["traces"] = TRACES.page(self.groups.take(made[-1]["start_time"], end - self.keep))
-            yield Page(pages, newest=max(row["start_time"] for row in made))
-        if self.groups is not None:
-            yield Page({"traces": TRACES.page(self.groups.take(None, end - self.keep))})
+    def __post_init__(self) -> None:
+        """Go on from the state, if it is of the same selection."""
+        self.rows = Rows(self.project, self.spec.metadata_keys, self.scope)
+        self.readers = readers(self.api, self.spec, self.server)
+        state = self.scope.state
+        if not self.scope.window and state.get("selection") == selection(self.spec, self.project):
+            self.marks = {name: Mark.read_from(kept) for name, kept in state.get("marks", {}).items()}
+            self.swept = dict(state.get("swept") or {})
 
+    def pages(self) -> Iterator[Page]:
+        """All of it."""
+        for entity, reader in self.readers.items():
+            yield from self.entity(entity, reader)
+        if self.scope.window:
+            return
+        sweep = Sweep(self.spec, self.scope, self.project, self.server, self.readers, self.swept, self.trace_pages)
+        for page in sweep.pages():
+            self.swept = sweep.state
+            yield replace(page, state=self.state(), covered=self.covered())
+        self.swept = sweep.state
+        yield Page(state=self.state(), covered=self.covered())
 
-def trace_row(project: str, trace: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a listed trace. Costs and latencies of -1 stand for «not computed»."""
-    timestamp = moment(trace["timestamp"])
-    cost, latency = trace.get("totalCost"), trace.get("latency")
-    return {
-        "project_id": trace.get("projectId") or project,
-        "id": trace["id"],
-        "updated_at": moment(trace.get("updatedAt")) or timestamp,
-        "created_at": moment(trace.get("createdAt")) or timestamp,
-        "timestamp": timestamp,
-        "name": trace.get("name"),
-        "session_id": trace.get("sessionId"),
-        "user_id": trace.get("userId"),
-        "environment": trace.get("environment"),
-        "release": trace.get("release"),
-        "version": trace.get("version"),
-        "tags": json_text(trace.get("tags") or []),
-        "metadata": json_text(trace.get("metadata") or {}),
-        "total_cost": None if cost is None or cost < 0 else money(cost),
-        "latency_seconds": None if latency is None or latency < 0 else float(latency),
-    }
-
-
-def observation_row(project: str, row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of an observation, of either API."""
-    usage, costs = row.get("usageDetails") or {}, row.get("costDetails") or {}
-    start = moment(row["startTime"])
-    tokens = token_counts(usage)
-    cost = next(
-        (c for c in (row.get("totalCost"), row.get("calculatedTotalCost"), costs.get("total")) if c is not None), None
-    )
-    return {
-        "project_id": row.get("projectId") or project,
-        "id": row["id"],
-        "updated_at": moment(row.get("updatedAt")) or start,
-        "created_at": moment(row.get("createdAt")) or start,
-        "trace_id": row.get("traceId"),
-        "parent_observation_id": row.get("parentObservationId") or None,
-        "type": row["type"],
-        "name": row.get("name"),
-        "level": row.get("level"),
-        "status_message": row.get("statusMessage"),
-        "environment": row.get("environment"),
-        "start_time": start,
-        "end_time": moment(row.get("endTime")),
-        "completion_start_time": moment(row.get("completionStartTime")),
-        "model": row.get("model") or row.get("providedModelName"),
-        "usage_details": json_text(usage),
-        "cost_details": json_text(costs),
-        "input_tokens": tokens[0],
-        "output_tokens": tokens[1],
-        "total_tokens": tokens[2],
-        "total_cost": money(cost),
-        "prompt_name": row.get("promptName"),
-        "prompt_version": whole(row.get("promptVersion")),
-        "metadata": json_text(row.get("metadata") or {}),
-    }
-
-
-def token_counts(usage: Mapping[str, Any]) -> tuple[int | None, int | None, int | None]:
-    """Input, output and total tokens of usage details; None where nothing is told.
-
-    Kinds are told apart by their beginning (`input`, `input_cached_tokens`, `output_reasoning_tokens`), as in Langfuse.
-    """
-    if not usage:
-        return None, None, None
-    sums: dict[str, int | None] = {"input": None, "output": None}
-    for kind, count in usage.items():
-        for side in sums:
-            if kind.startswith(side) and count is not None:
-                sums[side] = (sums[side] or 0) + int(count)
-    total = usage.get("total")
-    if total is None:
-        total = sum(int(count) for count in usage.values() if count is not None)
-    return sums["input"], sums["output"], int(total)
-
-
-@dataclass
-class Group:
-    """What the observations of a trace say of it: bounds, costs and the root. It holds no observation but the root."""
-
-    updated_at: datetime
-    created_at: datetime
-    ended_at: datetime
-    costs: dict[str, tuple[str | None, Decimal]] = field(default_factory=dict)
-    answer: Mapping[str, Any] = field(default_factory=dict)
-    root: dict[str, Any] | None = None
-
-    def add(self, answer: Mapping[str, Any], row: dict[str, Any]) -> None:
-        """Take an observation, as the server gave it and as row."""
-        self.updated_at = max(self.updated_at, row["updated_at"])
-        self.created_at = min(self.created_at, row["created_at"])
-        self.ended_at = max(self.ended_at, row["end_time"] or row["start_time"])
-        if row["total_cost"] is not None:
-            self.costs[row["id"]] = (row["parent_observation_id"], row["total_cost"])
-        is_root = answer.get("isRootObservation", row["parent_observation_id"] is None)
-        if is_root and (self.root is None or row["start_time"] <= self.root["start_time"]):
-            self.answer, self.root = answer, row
-
-    def row(self, id_: str) -> dict[str, Any]:
-        """The trace."""
-        assert self.root is not None, "only groups with a root are taken"  # noqa: S101
+    def state(self) -> dict[str, Any]:
+        """What the next load is to know."""
         return {
-            "project_id": self.root["project_id"],
-            "id": id_,
-            "updated_at": self.updated_at,
-            "created_at": self.created_at,
-            "timestamp": self.root["start_time"],
-            "name": self.answer.get("traceName") or self.root["name"],
-            "session_id": self.answer.get("sessionId"),
-            "user_id": self.answer.get("userId"),
-            "environment": self.root["environment"],
-            "release": self.answer.get("release"),
-            "version": self.answer.get("version"),
-            "tags": json_text(self.answer.get("tags") or []),
-            "metadata": self.root["metadata"],
-            "total_cost": leaf_cost(self.costs),
-            "latency_seconds": (self.ended_at - self.root["start_time"]).total_seconds(),
+            "selection": selection(self.spec, self.project),
+            "server": asdict(self.server),
+            "asked": self.asked,
+            "marks": {entity: mark.write() for entity, mark in self.marks.items()},
+            "swept": self.swept,
         }
 
+    def covered(self) -> datetime | None:
+        """How far all entities are loaded."""
+        furthest = [self.marks[entity].furthest if entity in self.marks else None for entity in self.readers]
+        return None if None in furthest else min(moment for moment in furthest if moment is not None)
 
-class Groups:
-    """Traces made of their observations, which come newest start first.
+    def entity(self, entity: str, reader: Reader) -> Iterator[Page]:
+        """The windows of one entity, oldest first."""
+        mark = begun(self.marks.get(entity, Mark()), self.scope.now)
+        start, end = self.scope.window or bounds(self.spec, self.scope.now, mark, reader.anything_before)
+        limit = start if self.scope.window or mark.read is None else None
+        made = Made() if entity == OBSERVATIONS.name and self.server.cursor else None
+        if start >= end:
+            self.marks[entity] = nothing_until(mark, end)
+        while start < end:
+            stop = min(start + mark.width, end)
+            seen, rows = None, 0
+            for page in self.window(entity, reader, made, start, stop):
+                seen = max(filter(None, (seen, page.newest)), default=None)
+                rows += page.rows[entity].num_rows if entity in page.rows else 0
+                yield page
+            if made is not None:
+                yield from self.made_rest(made, stop, first=start == limit)
+            start, mark = stop, mark.after(stop, rows, seen, last=stop == end)
+            self.marks[entity] = mark
+            yield Page(state=self.state(), covered=self.covered())
 
-    A trace is whole once the pages are past its root: all else of it started later. It is given again when a later
-    window brings more of it; so those that began near a window's end are kept.
-    """
+    def window(self, entity: str, reader: Reader, made: Made | None, start: datetime, end: datetime) -> Iterator[Page]:
+        """The pages of a window; none is a clean cursor, the window's end is."""
+        waiting: list[pa.Table] = []
+        for answers in reader.window(start, end):
+            rows, fitting = self.rows.page(ENTITIES[entity], answers)
+            if not rows.num_rows:
+                continue
+            waiting.append(rows)
+            if made is not None:
+                made.add(rows, fitting)
+            if sum(page.num_rows for page in waiting) >= ROWS_A_PAGE:
+                yield self.joined(entity, waiting, made)
+                waiting = []
+        if waiting:
+            yield self.joined(entity, waiting, made)
+
+    def joined(self, entity: str, waiting: Sequence[pa.Table], made: Made | None) -> Page:
+        """Pages of the API as one, with the traces that are whole by now."""
+        rows = pa.concat_tables(waiting)
+        newest = pc.max(rows.column(TIMES[entity])).as_py()
+        tables = {entity: rows}
+        if made is not None:
+            tables["traces"] = TRACES.page(made.traces.take(pc.min(waiting[-1].column("start_time")).as_py()))
+        return Page(tables, newest=newest)
+
+    def made_rest(self, made: Made, end: datetime, *, first: bool) -> Iterator[Page]:
+        """What is made of a window's observations at its end: the other traces, and the sessions.
+
+        `first`: what began before the window does not belong to what is loaded.
+        """
+        rows, orphans = made.traces.rest(end)
+        yield Page({"traces": TRACES.page(rows)})
+        if orphans and not first:
+            yield from self.adopted(orphans)
+        found = made.sessions.take()
+        if found:
+            before = stored_among(self.scope, SESSIONS, ["id", "created_at", "environment"], "id", list(found))
+            for id_, created, environment in zip(*(column.to_pylist() for column in before.columns), strict=True):
+                if micros(created) < found[id_][0]:
+                    found[id_] = micros(created), environment
+            yield Page({"sessions": SESSIONS.page(session_rows(self.project, self.scope.now, found))})
+
+    def adopted(self, orphans: Mapping[str, Mapping[str, int]]) -> Iterator[Page]:
+        """Traces whose root began before what is read: fetched whole, if bronze lacks what is new of them."""
+        updates = pairs(stored_among(self.scope, OBSERVATIONS, ["id", "updated_at"], "trace_id", list(orphans)))
+        for id_, pieces in orphans.items():
+            if all(updates.get(piece, -1) >= updated for piece, updated in pieces.items()):
+                continue
+            if self.orphans_fetched >= ORPHANS_FETCHED:
+                self.scope.warn(
+                    f"more than {ORPHANS_FETCHED} traces show no root in what this load read: the rows of some in "
+                    "traces lack what came late, their observations are all there"
+                )
+                return
+            self.orphans_fetched += 1
+            yield from self.trace_pages([id_])
+
+    def trace_pages(self, ids: Sequence[str]) -> Iterator[Page]:
+        """Traces by id, with their observations; of those that began before `spec.since` only what began after."""
+        reader = self.readers[OBSERVATIONS.name]
+        for id_ in ids:
+            made = Made()
+            for answers in reader.walk({**reader.params, "traceId": id_}):
+                rows, fitting = self.rows.page(OBSERVATIONS, answers)
+                if self.spec.since:
+                    late = pc.greater_equal(rows.column("start_time"), self.spec.since)
+                    rows = rows.filter(late)
+                    fitting = [a for a, is_late in zip(fitting, late.to_pylist(), strict=True) if is_late]
+                if rows.num_rows:
+                    made.add(rows, fitting)
+                    yield Page({"observations": rows})
+            if self.server.cursor:
+                yield Page({"traces": TRACES.page(made.traces.rest(self.scope.now)[0])})
+            else:
+                trace = self.api.get(f"/api/public/traces/{quote(id_, safe='')}", what="a trace")
+                yield Page({"traces": self.rows.page(TRACES, [trace])[0]})
+
+
+class Made:
+    """What is made of observations where the server has no list of it."""
 
     def __init__(self) -> None:
-        """Begin without traces."""
-        self.groups: dict[str, Group] = {}
-        self.touched: set[str] = set()
+        """Begin with nothing."""
+        self.traces, self.sessions = Groups(), Sessions()
 
-    def add(self, answers: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]]) -> None:
-        """Take a page of observations, as the server gave them and as rows."""
-        for answer, row in zip(answers, rows, strict=True):
-            id_ = row["trace_id"]
-            if id_ is None:
-                continue
-            if id_ not in self.groups:
-                self.groups[id_] = Group(row["updated_at"], row["created_at"], row["start_time"])
-            self.groups[id_].add(answer, row)
-            self.touched.add(id_)
-
-    def take(self, past: datetime | None, keep: datetime) -> list[dict[str, Any]]:
-        """The traces that are whole, now that the pages are past a start time (None: past all).
-
-        Forgets those that ended before `keep`.
-        """
-        rows = []
-        for id_ in sorted(self.touched):
-            root = self.groups[id_].root
-            if root is not None and (past is None or root["start_time"] > past):
-                rows.append(self.groups[id_].row(id_))
-                self.touched.discard(id_)
-        if past is None:
-            self.touched.clear()
-        for id_ in [i for i, g in self.groups.items() if i not in self.touched and g.ended_at < keep]:
-            del self.groups[id_]
-        return rows
-
-
-def leaf_cost(costs: Mapping[str, tuple[str | None, Decimal]]) -> Decimal | None:
-    """The cost of a trace from its observations' parents and costs: the sum, less what a parent repeats."""
-    parents = {parent for parent, cost in costs.values() if cost}
-    leaves = [cost for id_, (_, cost) in costs.items() if id_ not in parents]
-    return sum(leaves, Decimal(0)) if costs else None
+    def add(self, rows: pa.Table, answers: Answers) -> None:
+        """Take a page of observations, as rows and as the server gave them."""
+        self.traces.add(rows, answers)
+        self.sessions.add(rows, answers)

@@ -1,0 +1,163 @@
+"""The sweep: once in `spec.sweep` the traces that the server has are compared with those of bronze.
+
+What bronze holds says where to look: windows of about WINDOW_TRACES traces each, in which the server is asked for roots
+alone (their ids and times). A trace that two walks of its window do not show is gone, with its observations and scores;
+one that was noted as gone and shows again has returned; one whose root was updated later than bronze knows is fetched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+
+import orjson
+import pyarrow as pa  # type: ignore[import-untyped]
+from forge_stack.duration import duration
+from forge_stack.model import LangfuseSource
+
+from forge_pipelines.sources import Page, Scope
+from forge_pipelines.sources.langfuse_api import SWEPT_GROUPS, Reader, Server
+from forge_pipelines.sources.langfuse_tables import OBSERVATIONS, SCORES, TRACES
+from forge_pipelines.sources.langfuse_traces import EPOCH, micros
+from forge_pipelines.tables import DELETIONS, INTEGER, Table, deletion, iso, moment
+
+WINDOW_TRACES = 5_000
+REFETCHED = 500
+"""Traces that one sweep fetches again at most, because they were updated after they were last read."""
+IDS_A_QUERY = 2_000
+
+Key = tuple[str, str]
+
+
+@dataclass
+class Sweep:
+    """One sweep. `state` holds when the last one ended (`done`) and how far this one has come (`next`)."""
+
+    spec: LangfuseSource
+    scope: Scope
+    project: str
+    server: Server
+    readers: Mapping[str, Reader]
+    state: dict[str, Any]
+    fetch: Callable[[Sequence[str]], Iterator[Page]]
+    refetched: int = 0
+    gone_before: dict[str, set[Key]] = field(default_factory=dict)
+
+    def pages(self) -> Iterator[Page]:
+        """A page a window, after which `state` is moved on; nothing when no sweep is due."""
+        now, every = self.scope.now, duration(self.spec.sweep)
+        if not every or not self._due(every):
+            return
+        self.gone_before = self._noted()
+        for start, end in self._windows():
+            yield from self._window(start, end)
+            self.state = {**self.state, "next": iso(end)}
+            yield Page()
+        self.state = {"done": iso(now)}
+
+    def _due(self, every: timedelta) -> bool:
+        """Whether it is time. A first load has nothing to compare: it counts as a sweep."""
+        done = moment(self.state.get("done"))
+        if done is None:
+            self.state = {"done": iso(self.scope.now)}
+            return False
+        return done + every <= self.scope.now
+
+    def _windows(self) -> list[tuple[datetime, datetime]]:
+        """What bronze holds, cut so that each part has about WINDOW_TRACES traces."""
+        times = sorted(self.scope.stored(TRACES, ["timestamp"], self._ours()).column(0).cast(INTEGER).to_pylist())
+        begin = moment(self.state.get("next"))
+        if begin is not None:
+            times = [time for time in times if time >= micros(begin)]
+        if not times:
+            return []
+        cuts = [*dict.fromkeys(times[::WINDOW_TRACES]), times[-1] + 1]
+        return [(at(low), at(high)) for low, high in pairwise(cuts)]
+
+    def _window(self, start: datetime, end: datetime) -> Iterator[Page]:
+        low, high = (f"fromUnixTimestamp64Micro({micros(moment)}, 'UTC')" for moment in (start, end))
+        where = f"{self._ours()} and timestamp >= {low} and timestamp < {high}"
+        held = pairs(self.scope.stored(TRACES, ["id", "updated_at"], where))
+        shown = self._shown(start, end)
+        noted = {id_ for _, id_ in self.gone_before.get(TRACES.name, ())}
+        missing = held.keys() - shown.keys() - noted
+        if missing:
+            # Numbered pages move up when something is deleted meanwhile, and then skip what is there.
+            missing -= self._shown(start, end).keys()
+            yield from self._deletions(sorted(missing), "deleted")
+        if returned := sorted(noted & shown.keys()):
+            yield from self._deletions(returned, "returned")
+        changed = [id_ for id_, updated in shown.items() if id_ in held and updated > held[id_]]
+        yield from self.fetch(changed[: REFETCHED - self.refetched])
+        self.refetched = min(REFETCHED, self.refetched + len(changed))
+
+    def _shown(self, start: datetime, end: datetime) -> dict[str, int]:
+        """The traces that the server has in a window, and when their roots were updated, microseconds."""
+        if self.server.cursor:
+            answers = self.readers["observations"].window(
+                start, end, fields=SWEPT_GROUPS, expandMetadata="", isRootObservation="true"
+            )
+            names = ("traceId", "startTime")
+        else:
+            answers = self.readers["traces"].window(start, end, fields="core")
+            names = ("id", "timestamp")
+        shown: dict[str, int] = {}
+        for page in answers:
+            for answer in page:
+                id_, updated = answer.get(names[0]), moment(answer.get("updatedAt") or answer.get(names[1]))
+                if id_ and updated:
+                    shown[id_] = max(shown.get(id_, 0), micros(updated))
+        return shown
+
+    def _deletions(self, ids: Sequence[str], reason: str) -> Iterator[Page]:
+        """Notes on traces and on what belongs to them."""
+        rows = [deletion(TRACES, (self.project, id_), self.scope.now, reason) for id_ in ids]
+        for table in (OBSERVATIONS, SCORES):
+            parts = stored_among(self.scope, table, ["project_id", "id"], "trace_id", ids)
+            keys = set(zip(*(column.to_pylist() for column in parts.columns), strict=True))
+            keys = keys & self.gone_before.get(table.name, set()) if reason == "returned" else keys
+            rows += [deletion(table, key, self.scope.now, reason) for key in sorted(keys)]
+        yield Page({"deletions": DELETIONS.page(rows)})
+
+    def _noted(self) -> dict[str, set[Key]]:
+        """The keys that were found gone before, by table."""
+        noted: dict[str, set[Key]] = {}
+        found = self.scope.stored(DELETIONS, ["entity", "entity_key"], "reason = 'deleted'")
+        for entity, key in zip(*(column.to_pylist() for column in found.columns), strict=True):
+            project, id_ = orjson.loads(key)
+            noted.setdefault(entity, set()).add((project, id_))
+        return noted
+
+    def _ours(self) -> str:
+        """A condition of SQL: the traces that the server shows to this selection."""
+        wanted = texts_in("project_id", [self.project])
+        environments = self.spec.environments
+        return f"{wanted} and {texts_in('environment', environments)}" if environments else wanted
+
+
+def at(moment_: int) -> datetime:
+    """The moment of microseconds since 1970."""
+    return (EPOCH + timedelta(microseconds=moment_)).astimezone(UTC)
+
+
+def pairs(found: pa.Table) -> dict[str, int]:
+    """Ids and times of update, microseconds."""
+    return dict(zip(found.column(0).to_pylist(), found.column(1).cast(INTEGER).to_pylist(), strict=True))
+
+
+def stored_among(scope: Scope, table: Table, columns: Sequence[str], column: str, values: Sequence[str]) -> pa.Table:
+    """Columns of the stored rows whose column has one of the values, asked for in parts: queries may not be endless."""
+    parts = [values[n : n + IDS_A_QUERY] for n in range(0, len(values), IDS_A_QUERY)]
+    return pa.concat_tables(
+        [scope.stored(table, columns, texts_in(column, part)) for part in parts]
+        or [pa.schema([table.schema.field(name) for name in columns]).empty_table()]
+    )
+
+
+def texts_in(column: str, values: Sequence[str]) -> str:
+    """A condition of SQL: the column has one of these texts."""
+    quoted = (value.replace("\\", "\\\\").replace("'", "\\'") for value in values)
+    return f"{column} in ({', '.join(chr(39) + text + chr(39) for text in quoted)})"
