@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 from clickhouse_connect.driver import exceptions as driver
@@ -12,11 +13,13 @@ from forge_stack.wire import StoreDsn, bronze_prefix
 
 from forge_pipelines.destination import BRONZE, FIRST_ATTEMPTS, SEPARATOR, UNDEFINED_RELATION, patiently, store_client
 from forge_pipelines.problems import LoadError
-from forge_pipelines.tables import Table
+from forge_pipelines.tables import LOAD_RUNS, Table
 
 log = logging.getLogger("forge_pipelines")
 
 UNKNOWN_IDENTIFIER = 47
+NO_SUCH_COLUMN = (8, 16)
+"""THERE_IS_NO_COLUMN and NO_SUCH_COLUMN_IN_TABLE."""
 
 TYPES: Mapping[pa.DataType, str] = {
     pa.string(): "String",
@@ -29,6 +32,15 @@ TYPES: Mapping[pa.DataType, str] = {
     pa.timestamp("us", tz="UTC"): "DateTime64(6, 'UTC')",
 }
 """Arrow's types as the destination stores them."""
+
+
+Columns = dict[str, tuple[str, bool]]
+"""Of a stored table: the type of each column, and whether it is in the key."""
+
+
+def kind(field: pa.Field) -> str:
+    """The type of a column in the store."""
+    return f"Nullable({TYPES[field.type]})" if field.nullable else TYPES[field.type]
 
 
 @dataclass(frozen=True)
@@ -62,23 +74,45 @@ class Bronze:
             raise
         return found.cast(pa.schema([field.with_nullable(True) for field in wanted])).cast(wanted)
 
-    def check(self, tables: Iterable[Table]) -> None:
-        """Ask the store first of all, so that nothing is fetched in vain, and refuse tables of other types.
+    def record(self, row: Mapping[str, Any]) -> None:
+        """Write a row of LOAD_RUNS: one insert, and the table before it when it is not there or of an older release.
 
-        Raises LoadError (SchemaViolation) for a column whose type differs, driver.Error when the store does not answer.
+        Raises driver.Error.
         """
-        by_name = {self.name(table): table for table in tables}
-        names = ", ".join(f"'{name.removeprefix(BRONZE + '.')}'" for name in by_name)
+        client, name, page = store_client(self.dsn), self.name(LOAD_RUNS), LOAD_RUNS.page([row])
+        database, _, table = name.partition(".")
+        try:
+            patiently(lambda: client.insert_arrow(table, page, database=database), FIRST_ATTEMPTS)
+        except driver.Error as error:
+            if error.code not in (*UNDEFINED_RELATION, *NO_SUCH_COLUMN):
+                raise
+            columns = [f"{field.name} {kind(field)}" for field in LOAD_RUNS.schema]
+            client.command(f"create database if not exists {BRONZE}")
+            client.command(
+                f"create table if not exists {name} ({', '.join(columns)}) "
+                f"engine = ReplacingMergeTree({LOAD_RUNS.version}) order by ({', '.join(LOAD_RUNS.key)})"
+            )
+            client.command(f"alter table {name} {', '.join(f'add column if not exists {c}' for c in columns)}")
+            patiently(lambda: client.insert_arrow(table, page, database=database), FIRST_ATTEMPTS)
+
+    def columns(self, tables: Iterable[Table]) -> dict[str, Columns]:
+        """The columns of those of the tables that are there: the first question of a load. Raises driver.Error."""
+        names = ", ".join(f"'{self.name(table).removeprefix(BRONZE + '.')}'" for table in tables)
         sql = (
             "select concat(database, '.', table), name, type, is_in_sorting_key from system.columns "  # noqa: S608
             f"where database = '{BRONZE}' and table in ({names})"
         )
+        stored: dict[str, Columns] = {}
         rows = patiently(lambda: store_client(self.dsn).query(sql), FIRST_ATTEMPTS).result_rows
-        stored: dict[str, dict[str, tuple[str, bool]]] = {}
-        for table, column, kind, in_key in rows:
-            stored.setdefault(table, {})[column] = (kind, bool(in_key))
-        for name, columns in stored.items():
-            if found := difference(by_name[name], columns):
+        for table, column, type_, in_key in rows:
+            stored.setdefault(table, {})[column] = (type_, bool(in_key))
+        return stored
+
+    def refuse_others(self, tables: Iterable[Table], stored: Mapping[str, Columns]) -> None:
+        """Refuse tables that would change or lose what is loaded into them. Raises LoadError (SchemaViolation)."""
+        for table in tables:
+            name = self.name(table)
+            if found := difference(table, stored.get(name, {})):
                 raise LoadError(
                     "SchemaViolation",
                     f"{name}: {found}; bronze never changes in place: rename or drop the tables "
@@ -86,18 +120,17 @@ class Bronze:
                 )
 
 
-def difference(table: Table, stored: Mapping[str, tuple[str, bool]]) -> str | None:
-    """What makes a stored table (type and whether it is in the key, a column) another than ours; None if nothing.
+def difference(table: Table, stored: Columns) -> str | None:
+    """What makes a stored table another than ours; None if nothing does.
 
     Columns that it lacks are no difference, they come with the load; further columns of others are none either.
     """
     for field in table.schema:
         if field.name not in stored or field.type not in TYPES:
             continue
-        kind, ours = stored[field.name][0], TYPES[field.type]
-        ours = f"Nullable({ours})" if field.nullable else ours
-        if kind not in (ours, f"LowCardinality({ours})"):
-            return f"column {field.name} is {kind}, but this release writes {ours}"
+        found, ours = stored[field.name][0], kind(field)
+        if found not in (ours, f"LowCardinality({ours})"):
+            return f"column {field.name} is {found}, but this release writes {ours}"
     key = {name for name, (_, in_key) in stored.items() if in_key}
     if key and key != set(table.key):
         return f"its key is ({', '.join(sorted(key))}), but this release's is ({', '.join(table.key)})"

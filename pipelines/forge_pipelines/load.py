@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -30,8 +30,9 @@ from forge_pipelines.bronze import Bronze
 from forge_pipelines.destination import COMPUTED_HINT, forge_clickhouse
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError, Stopped
+from forge_pipelines.progress import Progress, told_while
 from forge_pipelines.sources import Credentials, Page, Scope, SourceModule
-from forge_pipelines.tables import COMMON, REJECTED_ROWS, Misfit, Table, iso, moment, rejection
+from forge_pipelines.tables import COMMON, LOAD_RUNS, REJECTED_ROWS, WITH_ROWS, Table, iso, json_text, moment, rejection
 
 log = logging.getLogger("forge_pipelines")
 
@@ -50,90 +51,13 @@ class LoadRequest:
     credentials: Credentials
     work_dir: Path
     window: tuple[datetime, datetime] | None = None
-
-
-@dataclass
-class Rejected:
-    """Answers that made no row for want of one column."""
-
-    first: Misfit
-    rows: int = 0
-    stored: int = 0
-
-
-def told(misfit: Misfit) -> str:
-    """What is wrong with an answer, in words."""
-    return (
-        f"column {misfit.column} {misfit.problem}" if misfit.column else f"an answer is unreadable ({misfit.problem})"
-    )
-
-
-@dataclass
-class Progress:
-    """What the load has done so far, and how it is going to end."""
-
-    rows: dict[str, int] = field(default_factory=dict)
-    covered: datetime | None = None
-    newest: datetime | None = None
-    warnings: list[str] = field(default_factory=list)
-    finished: bool = False
-    stopped: Stopped | None = None
-    failure: Exception | None = None
-    pages: int = 0
-    rejected: dict[tuple[str, str], Rejected] = field(default_factory=dict)
-    stored: tuple[dict[str, int], datetime | None, datetime | None] = field(default_factory=lambda: ({}, None, None))
-
-    def keep(self) -> None:
-        """Note that the store holds all that was read until now."""
-        self.stored = dict(self.rows), self.covered, self.newest
-        for rejected in self.rejected.values():
-            rejected.stored = rejected.rows
-
-    def forget(self) -> None:
-        """Go back to what the store holds: the rest was not stored, so the summary must not say that it was."""
-        rows, self.covered, self.newest = self.stored
-        self.rows = dict(rows)
-        for rejected in self.rejected.values():
-            rejected.rows = rejected.stored
-
-    def reject(self, misfits: Iterable[Misfit]) -> None:
-        """Count answers that were set aside: the first of a column is told at once, the number in the end."""
-        for misfit in misfits:
-            where = misfit.table, misfit.column
-            if where not in self.rejected:
-                self.rejected[where] = Rejected(misfit)
-                log.warning("an answer is set aside", extra={"entity": misfit.table, "problem": told(misfit)})
-            self.rejected[where].rows += 1
-
-    def warn_of_rejected(self, table: str) -> None:
-        """Say how many answers are in the table of rejected rows, and why: one warning a column."""
-        for (entity, _), found in self.rejected.items():
-            if found.rows:
-                rows = "1 row" if found.rows == 1 else f"{found.rows} rows"
-                verb = "was" if found.rows == 1 else "were"
-                self.warn(
-                    f"{rows} of {entity} {verb} set aside in {table}: {told(found.first)}; correct it in the source, "
-                    "or the source's selection, then load again"
-                )
-
-    def warn(self, message: str) -> None:
-        """Say something once: in the log now, in the summary at the end."""
-        if message not in self.warnings:
-            self.warnings.append(message)
-            log.warning(message)
-
-    def end(self, problem: Exception) -> None:
-        """Remember why no further page comes."""
-        self.finished = True
-        if isinstance(problem, Stopped):
-            self.stopped = problem
-        else:
-            self.failure = problem
+    blot: Callable[[str], str] = str
+    """Takes secrets out of texts."""
 
 
 def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
     """Carry out a load. It never raises: what goes wrong is in the summary."""
-    started = time.monotonic()
+    began, started = datetime.now(UTC), time.monotonic()
     progress = Progress()
     api: Api | None = None
     try:
@@ -141,26 +65,53 @@ def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
         api = source.connect(request.source.connection, request.credentials)
         api.use(request.credentials.get)
         api.stop = stop
-        reach_store(request, source)
-        load_slices(request, source, PageStream(request, source, api, progress), progress)
+        reach_store(request, source, progress)
+        with told_while(progress, api):
+            load_slices(request, source, PageStream(request, source, api, progress), progress)
     except Exception as error:
         progress.end(error)
-    return summary(request, progress, api, time.monotonic() - started)
+    told = summary(request, progress, api, time.monotonic() - started)
+    if progress.reached_store:
+        record(request, told, began)
+    return told
 
 
-def reach_store(request: LoadRequest, source: SourceModule) -> None:
-    """Ask the store before the source. Raises LoadError (StoreUnavailable, SchemaViolation)."""
+def record(request: LoadRequest, done: LoadSummary, began: datetime) -> None:
+    """Keep what the load did beside its rows. That it fails is no failure of the load."""
+    start, end = request.window or (None, None)
+    row = {
+        **done.model_dump(include={field.name for field in LOAD_RUNS.schema}),
+        "started_at": began,
+        "finished_at": datetime.now(UTC),
+        "window_start": start,
+        "window_end": end,
+        "rows": json_text(done.rows),
+        "warnings": request.blot(json_text(done.warnings)),
+        "error_reason": done.error.reason if done.error else None,
+        "error_message": request.blot(done.error.message) if done.error else None,
+    }
     try:
-        Bronze(request.store, request.source.name).check((*source.TABLES, *COMMON))
+        Bronze(request.store, request.source.name).record(row)
+    except driver.Error as error:
+        log.warning(f"the load is not recorded in load_runs: {store_problem(request.store, error).message}")
+
+
+def reach_store(request: LoadRequest, source: SourceModule, progress: Progress) -> None:
+    """Ask the store before the source. Raises LoadError (StoreUnavailable, SchemaViolation)."""
+    bronze, tables = Bronze(request.store, request.source.name), (*source.TABLES, *COMMON)
+    try:
+        stored = bronze.columns(tables)
     except driver.Error as error:
         raise store_problem(request.store, error) from error
+    progress.reached_store = True
+    bronze.refuse_others(tables, stored)
 
 
 def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, progress: Progress) -> None:
     """Load slice after slice until the source has no more. A failure in the source still keeps what it gave before."""
     prefix = bronze_prefix(request.source.name)
     pipeline = dlt.pipeline(
-        pipeline_name=prefix,
+        pipeline_name=pipeline_name(prefix, request.window),
         destination=forge_clickhouse(request.store),
         dataset_name=prefix,
         pipelines_dir=str(request.work_dir / "dlt"),
@@ -170,7 +121,7 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
         before = dict(progress.rows)
         try:
             info = pipeline.run(
-                [slice_of(prefix, (*source.TABLES, *COMMON), stream)()],
+                [slice_of(prefix, (*source.TABLES, *WITH_ROWS), stream)()],
                 loader_file_format="parquet",
                 schema_contract=CONTRACT,
             )
@@ -187,6 +138,17 @@ def load_slices(request: LoadRequest, source: SourceModule, stream: PageStream, 
                 "rows": {k: v - before.get(k, 0) for k, v in progress.rows.items()},
             },
         )
+
+
+def pipeline_name(prefix: str, window: tuple[datetime, datetime] | None) -> str:
+    """To what dlt ties the state of a load: a backfill has its own, so that it goes on where it was cut off.
+
+    It may also run beside the ordinary loads, whose cursor it cannot set back.
+    """
+    if window is None:
+        return prefix
+    start, end = (moment.astimezone(UTC).strftime("%Y%m%dt%H%M%S%f") for moment in window)
+    return f"{prefix}__{start}_{end}"
 
 
 class NothingReadError(Exception):
@@ -211,14 +173,16 @@ class PageStream:
         progress.newest = progress.newest or moment(state.get("newest"))
         progress.keep()
         if self._scope is None:
+            spec, now = self.request.source.connection, datetime.now(UTC)
             self._scope = Scope(
                 state=dict(state.get("source") or {}),
-                now=datetime.now(UTC),
+                now=now,
                 window=window,
                 warn=progress.warn,
                 stored=Bronze(self.request.store, self.request.source.name).stored,
             )
-            self._pages = self.source.pages(self.request.source.connection, self.api, self._scope)
+            progress.start, progress.end_at = window or (progress.covered or spec.since, now)
+            self._pages = self.source.pages(spec, self.api, self._scope)
         scope = self._scope
         started, pages, taken = time.monotonic(), 0, 0
         while True:
@@ -247,16 +211,17 @@ class PageStream:
                 taken += rows.num_rows
             if page.state is not None:
                 progress.covered = page.covered or progress.covered
-                if window is None:
-                    state["source"] = page.state
-                    state["covered"] = iso(progress.covered) if progress.covered else None
-                    state["newest"] = iso(progress.newest) if progress.newest else None
+                state["source"] = page.state
+                state["covered"] = iso(progress.covered) if progress.covered else None
+                state["newest"] = iso(progress.newest) if progress.newest else None
                 if taken >= SLICE_ROWS or time.monotonic() - started >= SLICE_SECONDS:
                     break
         if not pages and (progress.failure or progress.stopped):
             raise NothingReadError
-        if window is None:
-            state["loaded"] = iso(datetime.now(UTC))
+        if window and progress.finished and not (progress.failure or progress.stopped):
+            # The window is complete: whoever asks for it again wants it read again.
+            state.clear()
+        state["loaded"] = iso(datetime.now(UTC))
 
     def set_aside(self, scope: Scope) -> Iterator[Page]:
         """Answers that made no row, as rows of their own table: in the slice of the page that lacks them."""

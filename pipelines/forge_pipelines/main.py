@@ -7,6 +7,7 @@ failed.
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import os
 import signal
@@ -42,8 +43,12 @@ PROXIES = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Entry point of `forge-load`."""
-    sys.exit(forge_load(argv if argv is not None else sys.argv[1:], os.environ))
+    """Entry point of `forge-load`. It leaves at once: taking the interpreter apart takes a third of a second."""
+    code = forge_load(argv if argv is not None else sys.argv[1:], os.environ)
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def forge_load(argv: list[str], env: Mapping[str, str]) -> int:
@@ -69,11 +74,15 @@ def load(name: str, env: Mapping[str, str], stop: threading.Event) -> tuple[Load
     log.info("load starts", extra={"type": source.type, "store": f"{dsn.host}:{dsn.port}"})
 
     sys.meta_path.insert(0, WithoutPandas())
+    # Imports make no garbage: to look for it takes a fifth of their time.
+    gc.disable()
     from forge_pipelines.load import LoadRequest, configure_dlt, run
     from forge_pipelines.sources import Credentials
 
+    gc.freeze()
+    gc.enable()
     configure_dlt(work_dir)
-    request = LoadRequest(source, dsn, Credentials(name, credentials_files), work_dir, window)
+    request = LoadRequest(source, dsn, Credentials(name, credentials_files), work_dir, window, formatter.blot)
     return in_background(lambda: run(request, stop)), formatter
 
 

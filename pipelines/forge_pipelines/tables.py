@@ -216,7 +216,37 @@ REJECTED_ROWS = Table(
 )
 """Answers that make no row of their table, kept whole: nothing is dropped silently."""
 
-COMMON = (DELETIONS, REJECTED_ROWS)
+LOAD_RUNS = Table(
+    name="load_runs",
+    schema=pa.schema(
+        [
+            required("started_at", MOMENT),
+            required("finished_at", MOMENT),
+            required("outcome", TEXT),
+            optional("window_start", MOMENT),
+            optional("window_end", MOMENT),
+            required("rows", JSON),
+            required("requests", INTEGER),
+            required("retries", INTEGER),
+            required("waited_seconds", NUMBER),
+            required("bytes_read", INTEGER),
+            required("rejected_rows", INTEGER),
+            required("warnings", JSON),
+            optional("error_reason", TEXT),
+            optional("error_message", TEXT),
+            optional("cursor", TEXT),
+            optional("newest_event_at", MOMENT),
+        ]
+    ),
+    key=("started_at",),
+    version="finished_at",
+)
+"""The loads themselves, one row each that reached the store, with nothing new or failed too: metrics of the runs."""
+
+WITH_ROWS = (DELETIONS, REJECTED_ROWS)
+"""Tables of every source that are written with its own, in the same packages."""
+
+COMMON = (*WITH_ROWS, LOAD_RUNS)
 """Tables that every source has beside its own."""
 
 

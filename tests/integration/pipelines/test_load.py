@@ -176,6 +176,7 @@ from forge_stack.wire import StoreDsn
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 dsn, folder, name = StoreDsn.parse(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
+folder.mkdir(exist_ok=True)
 source = Source.model_validate({"name": name, "prometheus": {"url": "http://x"}})
 loads = 0
 
@@ -311,6 +312,89 @@ def test_answers_that_do_not_fit_are_set_aside_whole_and_told(forge: Any, tmp_pa
     ]
     loads = "select count() from bronze.mis_fits_rejected_rows where _dlt_load_id in "
     assert forge.rows(loads + "(select load_id from bronze.mis_fits__dlt_loads where status = 0)")[0][0] >= 4
+
+
+def test_every_load_that_reached_the_store_is_recorded(fresh_forge: Any, scripted: Any, site_of: Any) -> None:
+    forge, _ = fresh_forge
+    site = scripted.script = site_of({n: NOW - timedelta(hours=n) for n in range(5)})
+    source = jira(scripted.url, "jira-h")
+    refused = forge.load({**source, "jira": {**source["jira"], "projects": ["NO"]}}, CREDENTIALS)
+    assert refused.code == 1
+    first, second = forge.load(source, CREDENTIALS), forge.load(source, CREDENTIALS)
+    site.projects = set()
+    forge.load(source, {"email": "a@b.example"})
+    runs = forge.rows(
+        "select outcome, error_reason, rows, requests, bytes_read > 0, cursor, finished_at > started_at, warnings, "
+        "newest_event_at from bronze.jira_h_load_runs final order by started_at"
+    )
+    assert [run[:2] for run in runs] == [("failed", "NotFound"), ("succeeded", None), ("succeeded", None)]
+    for run, done in zip(runs[1:], (first, second), strict=True):
+        assert json.loads(run[2]) == done.summary["rows"] and run[3] == done.summary["requests"]
+        assert run[4] and run[5] == done.summary["cursor"] and run[6] and run[7] == "[]"
+        assert run[8].replace(tzinfo=UTC) == NOW
+    # A table of an older release gains what it lacks.
+    forge.store.command("alter table bronze.jira_h_load_runs drop column retries")
+    forge.load(source, {"email": "a@b.example", "token": "x"})
+    assert forge.rows("select count(), sum(retries) from bronze.jira_h_load_runs") == [(4, 0)]
+
+
+BACKFILL = """
+import os, time
+load.SLICE_ROWS = 10
+table = table_of()
+seen = folder / "seen"
+
+def pages(scope):
+    assert scope.window, "a backfill"
+    for n in range(scope.state.get("n", 0), 12):
+        with seen.open("a") as file:
+            print(n, file=file)
+        if n == 7 and not (folder / "killed").exists():
+            (folder / "killed").touch()
+            os.kill(os.getpid(), 9)
+        at = datetime(2026, 1, 1 + n, tzinfo=UTC)
+        rows = [{"id": f"{scope.window[0].year}-{n}-{m}", "at": at} for m in range(5)]
+        yield Page({"things": table.page(rows)}, {"n": n + 1}, at, at)
+
+def ordinary(scope):
+    assert scope.window is None
+    yield Page({"things": table.page([{"id": "x", "at": NOW}])}, {"mine": scope.state.get("mine", 0) + 1}, NOW, NOW)
+
+window = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)
+"""
+
+
+def test_a_backfill_that_was_killed_goes_on_where_it_was(forge: Any, tmp_path: Path) -> None:
+    invented(forge, tmp_path / "0", "filling", BACKFILL + "run(table, ordinary)")
+    command = [sys.executable, "-c", INVENTED + BACKFILL + "run(table, pages, window)", forge.dsn]
+    killed = subprocess.run([*command, str(tmp_path / "a"), "filling"], env=forge.env, capture_output=True, timeout=60)
+    assert killed.returncode == -signal.SIGKILL
+    stored = forge.rows("select count() from bronze.filling_things final where id like '2025-%'")[0][0]
+    assert stored == 30, "of eight pages, the slices of the first six were committed"
+    # An ordinary load in between knows nothing of it, and sets nothing back.
+    invented(forge, tmp_path / "1", "filling", BACKFILL + "run(table, ordinary)")
+    (done,) = invented(forge, tmp_path / "a", "filling", BACKFILL + "loads = 9\nrun(table, pages, window)")
+    assert (done["outcome"], done["rows"]) == ("succeeded", {"things": 30})
+    seen = [int(line) for line in (tmp_path / "a" / "seen").read_text().split()]
+    assert seen == [0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8, 9, 10, 11], "what was committed is not fetched again"
+    assert forge.rows("select count() from bronze.filling_things final where id like '2025-%'") == [(60,)]
+    # Asked for once more it is read once more; another window begins at its own beginning.
+    other = "run(table, pages, window)\nrun(table, pages, (NOW, datetime(2026, 2, 1, tzinfo=UTC)))\n"
+    again, second = invented(forge, tmp_path / "a", "filling", BACKFILL + "loads = 19\n" + other)
+    assert again["rows"] == second["rows"] == {"things": 60}
+    assert forge.rows("select count() from bronze.filling_things final") == [(121,)]
+    (last,) = invented(forge, tmp_path / "2", "filling", BACKFILL + CHECK)
+    assert last["outcome"] == "succeeded", last
+
+
+CHECK = """
+def check(scope):
+    if scope.state != {"mine": 2}:
+        raise LoadError("Internal", str(scope.state))
+    yield Page({}, scope.state, NOW, NOW)
+
+run(table, check)
+"""
 
 
 WRONG: list[tuple[str, dict[str, Any], dict[str, str], dict[str, str], str, str]] = [
