@@ -94,6 +94,7 @@ class Load:
     asked: str
     marks: dict[str, Mark] = field(default_factory=dict)
     swept: dict[str, Any] = field(default_factory=dict)
+    read_from: dict[str, datetime] = field(default_factory=dict)
     orphans_fetched: int = 0
 
     def __post_init__(self) -> None:
@@ -111,7 +112,16 @@ class Load:
             yield from self.entity(entity, reader)
         if self.scope.window:
             return
-        sweep = Sweep(self.spec, self.scope, self.project, self.server, self.readers, self.swept, self.trace_pages)
+        sweep = Sweep(
+            self.spec,
+            self.scope,
+            self.project,
+            self.server,
+            self.readers,
+            self.swept,
+            self.trace_pages,
+            read_from=self.read_from.get("observations" if self.server.cursor else "traces", self.scope.now),
+        )
         for page in sweep.pages():
             self.swept = sweep.state
             yield replace(page, state=self.state(), covered=self.covered())
@@ -137,6 +147,7 @@ class Load:
         """The windows of one entity, oldest first."""
         mark = begun(self.marks.get(entity, Mark()), self.scope.now)
         start, end = self.scope.window or bounds(self.spec, self.scope.now, mark, reader.anything_before)
+        self.read_from[entity] = start
         limit = start if self.scope.window or mark.read is None else None
         made = Made() if entity == OBSERVATIONS.name and self.server.cursor else None
         if start >= end:

@@ -2,7 +2,8 @@
 
 What bronze holds says where to look: windows of about WINDOW_TRACES traces each, in which the server is asked for roots
 alone (their ids and times). A trace that two walks of its window do not show is gone, with its observations and scores;
-one that was noted as gone and shows again has returned; one whose root was updated later than bronze knows is fetched.
+one that was noted as gone and shows again has returned; one that bronze lacks, or whose root was updated later than
+bronze knows, is fetched. Of the last week each load does so, where that is one request.
 """
 
 from __future__ import annotations
@@ -19,14 +20,15 @@ from forge_stack.duration import duration
 from forge_stack.model import LangfuseSource
 
 from forge_pipelines.sources import Page, Scope
-from forge_pipelines.sources.langfuse_api import SWEPT_GROUPS, Reader, Server
+from forge_pipelines.sources.langfuse_api import LISTED_A_PAGE, OBSERVATIONS_A_PAGE, SWEPT_GROUPS, Reader, Server
 from forge_pipelines.sources.langfuse_tables import OBSERVATIONS, SCORES, TRACES
 from forge_pipelines.sources.langfuse_traces import EPOCH, micros
 from forge_pipelines.tables import DELETIONS, INTEGER, Table, deletion, iso, moment
 
 WINDOW_TRACES = 5_000
 REFETCHED = 500
-"""Traces that one sweep fetches again at most, because they were updated after they were last read."""
+"""Traces that one sweep fetches at most, because bronze lacks them or what is new of them."""
+WEEK = timedelta(days=7)
 IDS_A_QUERY = 2_000
 
 Key = tuple[str, str]
@@ -43,28 +45,36 @@ class Sweep:
     readers: Mapping[str, Reader]
     state: dict[str, Any]
     fetch: Callable[[Sequence[str]], Iterator[Page]]
+    read_from: datetime
     refetched: int = 0
     gone_before: dict[str, set[Key]] = field(default_factory=dict)
 
     def pages(self) -> Iterator[Page]:
         """A page a window, after which `state` is moved on; nothing when no sweep is due."""
         now, every = self.scope.now, duration(self.spec.sweep)
-        if not every or not self._due(every):
+        if not every or "done" not in self.state:
+            # A first load has nothing to compare: it counts as a sweep.
+            self.state = self.state or {"done": iso(now)}
+            return
+        if now < (moment(self.state["done"]) or now) + every:
+            yield from self._last_week()
             return
         self.gone_before = self._noted()
         for start, end in self._windows():
-            yield from self._window(start, end)
+            yield from self._window(start, end, self._held(start, end))
             self.state = {**self.state, "next": iso(end)}
             yield Page()
         self.state = {"done": iso(now)}
 
-    def _due(self, every: timedelta) -> bool:
-        """Whether it is time. A first load has nothing to compare: it counts as a sweep."""
-        done = moment(self.state.get("done"))
-        if done is None:
-            self.state = {"done": iso(self.scope.now)}
-            return False
-        return done + every <= self.scope.now
+    def _last_week(self) -> Iterator[Page]:
+        """The week before what this load read again, if a page of the API holds it."""
+        start, end = self.scope.now - WEEK, self.read_from
+        if start >= end:
+            return
+        held = self._held(start, end)
+        if 0 < len(held) <= (OBSERVATIONS_A_PAGE if self.server.cursor else LISTED_A_PAGE):
+            self.gone_before = self._noted()
+            yield from self._window(start, end, held)
 
     def _windows(self) -> list[tuple[datetime, datetime]]:
         """What bronze holds, cut so that each part has about WINDOW_TRACES traces."""
@@ -77,10 +87,13 @@ class Sweep:
         cuts = [*dict.fromkeys(times[::WINDOW_TRACES]), times[-1] + 1]
         return [(at(low), at(high)) for low, high in pairwise(cuts)]
 
-    def _window(self, start: datetime, end: datetime) -> Iterator[Page]:
+    def _held(self, start: datetime, end: datetime) -> dict[str, int]:
+        """The traces that bronze has in a window, and when they were updated, microseconds."""
         low, high = (f"fromUnixTimestamp64Micro({micros(moment)}, 'UTC')" for moment in (start, end))
         where = f"{self._ours()} and timestamp >= {low} and timestamp < {high}"
-        held = pairs(self.scope.stored(TRACES, ["id", "updated_at"], where))
+        return pairs(self.scope.stored(TRACES, ["id", "updated_at"], where))
+
+    def _window(self, start: datetime, end: datetime, held: Mapping[str, int]) -> Iterator[Page]:
         shown = self._shown(start, end)
         noted = {id_ for _, id_ in self.gone_before.get(TRACES.name, ())}
         missing = held.keys() - shown.keys() - noted
@@ -90,9 +103,9 @@ class Sweep:
             yield from self._deletions(sorted(missing), "deleted")
         if returned := sorted(noted & shown.keys()):
             yield from self._deletions(returned, "returned")
-        changed = [id_ for id_, updated in shown.items() if id_ in held and updated > held[id_]]
-        yield from self.fetch(changed[: REFETCHED - self.refetched])
-        self.refetched = min(REFETCHED, self.refetched + len(changed))
+        new = [id_ for id_, updated in shown.items() if updated > held.get(id_, 0) or id_ in noted]
+        yield from self.fetch(new[: REFETCHED - self.refetched])
+        self.refetched = min(REFETCHED, self.refetched + len(new))
 
     def _shown(self, start: datetime, end: datetime) -> dict[str, int]:
         """The traces that the server has in a window, and when their roots were updated, microseconds."""
