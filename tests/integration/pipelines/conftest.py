@@ -244,8 +244,10 @@ class Forge:
         """As in the image: compiled once. Elsewhere each process may compile dlt again, for seconds."""
         return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": str(self.folder / "pycache")}
 
-    def start(self, source: dict[str, Any], credentials: dict[str, str], **env: str) -> subprocess.Popen[str]:
-        """Start a load; its files are in a folder of its own."""
+    def start(
+        self, source: dict[str, Any], credentials: dict[str, str], *, program: Path | None = None, **env: str
+    ) -> subprocess.Popen[str]:
+        """Start a load, by `forge-load` or another program; its files are in a folder of its own."""
         here = self.folder / source["name"]
         shutil.rmtree(here, ignore_errors=True)
         (here / "credentials").mkdir(parents=True)
@@ -260,7 +262,8 @@ class Forge:
             "FORGE_WORK_DIR": str(here / "work"),
             "FORGE_TERMINATION_LOG": str(here / "summary"),
         }
-        command = [str(Path(sys.executable).parent / "forge-load"), source["name"]]
+        command = [sys.executable, str(program)] if program else [str(Path(sys.executable).parent / "forge-load")]
+        command.append(source["name"])
         return subprocess.Popen(
             command, env={**self.env, **settings, **env}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -271,9 +274,11 @@ class Forge:
         summary = self.folder / source["name"] / "summary"
         return Loaded(process.returncode, stdout, stderr, json.loads(summary.read_text()) if summary.exists() else {})
 
-    def load(self, source: dict[str, Any], credentials: dict[str, str], **env: str) -> Loaded:
+    def load(
+        self, source: dict[str, Any], credentials: dict[str, str], *, program: Path | None = None, **env: str
+    ) -> Loaded:
         """Run a load to its end."""
-        return self.finish(source, self.start(source, credentials, **env))
+        return self.finish(source, self.start(source, credentials, program=program, **env))
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """What the store says."""
