@@ -73,6 +73,6 @@ def test_what_was_not_stored_is_not_told() -> None:
     progress.warn_of_rejected("bronze.x_rejected_rows")
     assert progress.rows == {"things": 5}
     assert progress.warnings == [
-        "2 rows of things were set aside in bronze.x_rejected_rows: column size must be int64, but is 'big'; correct it "
-        "in the source, or the source's selection, then load again"
+        "2 rows of things were set aside in bronze.x_rejected_rows: column size must be int64, but is 'big'; correct "
+        "it in the source, or the source's selection, then load again"
     ]
