@@ -353,7 +353,16 @@ def _with_texts(event: ev.Event, text: str, *, titles: bool = True) -> ev.Event:
         case ev.ReviewSubmitted():
             return replace(event, body=f"{event.body}\n{text}")
         case ev.TraceIngested():
-            return replace(event, metadata=(*event.metadata, ("note", text)))
+            # Long values are cut where nobody asks for their keys; of this one, the first letters are of no interest.
+            key = "note" if titles else "summary"
+            steps = tuple(
+                replace(o, metadata=_with(o.metadata, key, text)) if o.parent is None else o for o in event.observations
+            )
+            return replace(event, metadata=_with(event.metadata, key, text), observations=steps)
         case ev.ScoreAdded():
             return replace(event, comment=text) if titles else event
     return event
+
+
+def _with(metadata: tuple[tuple[str, str], ...], key: str, text: str) -> tuple[tuple[str, str], ...]:
+    return (*((k, v) for k, v in metadata if k != key), (key, text))
