@@ -1,276 +1,291 @@
-"""GitHub: pull requests with their reviews, commits and labels, by GraphQL, newest update first.
+"""GitHub: repositories with their pull requests, checks, issues, deployments, releases, tags, workflow runs and jobs.
 
-A walk goes down the updates of a repository until what is loaded already. What is updated during a walk moves to the
-top, above the walk's beginning, and the next walk meets it. An unfinished walk is kept in the state and goes on from
-its page, so that a long first load may be cut anywhere. One cheap query for many repositories tells those with nothing
-new.
+In the order of a load: which repositories there are and what is newest in each (`github_repositories`), by one query
+for fifty; the listings that have something new, newest first (`github_walk`, by GraphQL, whole objects a page,
+`github_queries`, `github_graph`); workflow runs by REST (`github_actions`); what changed without telling
+(`github_again`); the jobs of runs; and, once a week, what is gone (`github_sweep`). Rows are made in `github_rows`, for
+the tables of `github_tables`. `github_auth` is who the load is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
+import pyarrow.compute as pc  # type: ignore[import-untyped]
 from forge_stack.duration import duration
 from forge_stack.model import GitHubSource
 
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Page, Scope
-from forge_pipelines.sources.github_graph import Graph, updated
-from forge_pipelines.tables import FLAG, INTEGER, JSON, MOMENT, TEXT, Table, iso, json_text, moment, optional, required
+from forge_pipelines.sources import github_queries as queries
+from forge_pipelines.sources.github_actions import Actions, RunsMark, Seen, job_page, jobs_of, new_runs, run_page, told
+from forge_pipelines.sources.github_again import Again, quoted
+from forge_pipelines.sources.github_auth import connect as authenticated
+from forge_pipelines.sources.github_graph import Graph
+from forge_pipelines.sources.github_ledger import Ledger
+from forge_pipelines.sources.github_pages import LISTED, created, listing_rows, updated
+from forge_pipelines.sources.github_repositories import Found, Repository, find
+from forge_pipelines.sources.github_rows import repository_row
+from forge_pipelines.sources.github_sweep import Sweep
+from forge_pipelines.sources.github_tables import REPOSITORIES, TABLES, WORKFLOW_JOBS, WORKFLOW_RUNS
+from forge_pipelines.sources.github_walk import Bounds, Mark, between, walk
+from forge_pipelines.tables import json_text, moment
 
-PULL_REQUESTS = Table(
-    name="pull_requests",
-    schema=pa.schema(
-        [
-            required("repository", TEXT),
-            required("number", INTEGER),
-            required("updated_at", MOMENT),
-            required("node_id", TEXT),
-            optional("database_id", INTEGER),
-            required("created_at", MOMENT),
-            optional("closed_at", MOMENT),
-            optional("merged_at", MOMENT),
-            required("title", TEXT),
-            optional("body", TEXT),
-            required("state", TEXT),
-            required("is_draft", FLAG),
-            required("url", TEXT),
-            optional("author_login", TEXT),
-            optional("author_type", TEXT),
-            optional("merged_by_login", TEXT),
-            required("head_ref", TEXT),
-            required("base_ref", TEXT),
-            required("head_sha", TEXT),
-            optional("merge_commit_sha", TEXT),
-            required("additions", INTEGER),
-            required("deletions", INTEGER),
-            required("changed_files", INTEGER),
-            required("commits_count", INTEGER),
-            optional("first_commit_at", MOMENT),
-            optional("ready_for_review_at", MOMENT),
-            optional("review_decision", TEXT),
-            required("labels", JSON),
-            required("reviews", JSON),
-            required("commits", JSON),
-        ]
-    ),
-    key=("repository", "number"),
-    version="updated_at",
-)
-TABLES = (PULL_REQUESTS,)
+__all__ = ["TABLES", "connect", "graphql_url", "pages"]
 
-
-@dataclass(frozen=True)
-class Mark:
-    """How far a repository is loaded: all updates up to `upto`. `checked` is the newest update its last walk knew of.
-
-    An unfinished walk has the `newest` update of its beginning, the page it goes on `after`, and its `floor`.
-    """
-
-    upto: datetime | None = None
-    settled: bool = False
-    newest: datetime | None = None
-    after: str | None = None
-    floor: datetime | None = None
-
-    @classmethod
-    def read(cls, kept: Mapping[str, Any]) -> Mark:
-        """From the state."""
-        return cls(
-            moment(kept.get("upto")),
-            bool(kept.get("settled")),
-            moment(kept.get("newest")),
-            kept.get("after"),
-            moment(kept.get("floor")),
-        )
-
-    def write(self) -> dict[str, Any]:
-        """For the state, without what is absent."""
-        times = {"upto": self.upto, "newest": self.newest, "floor": self.floor}
-        kept: dict[str, Any] = {key: iso(value) for key, value in times.items() if value}
-        return kept | ({"after": self.after} if self.after else {}) | ({"settled": True} if self.settled else {})
+Rows = dict[str, Any]
+WALKED = (queries.PULLS, queries.ISSUES, queries.DEPLOYMENTS)
+"""Listings that are read on from where the last load was; the others are read whole when they changed."""
+READ_WHOLE = (queries.RELEASES, queries.TAGS)
+DAILY = timedelta(days=1)
 
 
 def connect(spec: GitHubSource, credentials: Credentials) -> Api:
-    """A personal or installation token, as bearer."""
-    return Api(
-        spec.url,
-        {"Authorization": f"Bearer {credentials.require('token')}", "X-GitHub-Api-Version": "2022-11-28"},
-    )
+    """A token or a GitHub App, by the keys that the Secret has. Raises LoadError (InvalidConfiguration)."""
+    return authenticated(spec.url, credentials)
 
 
 def pages(spec: GitHubSource, api: Api, scope: Scope) -> Iterator[Page]:
-    """Repository by repository. A repository that cannot be read costs a warning, the others go on."""
-    graph = Graph(api, spec, scope)
-    repositories = graph.repositories()
-    marks = {name: Mark.read(kept) for name, kept in scope.state.get("repositories", {}).items()}
-    if scope.state.get("since") != since_text(spec):
-        marks = {}
-    # A repository that is no longer selected keeps its mark: chosen again, it goes on where it was.
-    newest = graph.newest([r for r in repositories if is_settled(marks.get(r), scope)])
-    failures: list[LoadError] = []
-    for repository in repositories:
-        mark = marks.get(repository, Mark())
-        if repository in newest and newest[repository] == mark.upto:
-            continue
+    """All there is to load, listing by listing. What may not be read costs a warning, the rest goes on."""
+    load = Load(spec, api, scope)
+    if scope.window:
+        yield from load.window(*scope.window)
+        return
+    yield from load.repositories()
+    yield from load.listings()
+    yield from load.runs()
+    yield from load.again()
+    yield from load.jobs()
+    yield from load.sweep()
+    yield load.page({})
+
+
+def graphql_url(url: str) -> str:
+    """Where GraphQL is for a REST base: github.com has /graphql, Enterprise Server /api/graphql beside /api/v3."""
+    return f"{url.rstrip('/').removesuffix('/v3')}/graphql"
+
+
+class Load:
+    """One load: what it has found, how far it is."""
+
+    def __init__(self, spec: GitHubSource, api: Api, scope: Scope) -> None:
+        """Ask for the selected repositories and what is newest in each."""
+        self.spec, self.scope = spec, scope
+        self.graph = Graph(api, graphql_url(spec.url), scope)
+        self.actions = Actions(api, scope)
+        self.ledger = Ledger(scope.state, spec.since)
+        self.bounds = Bounds(spec.since, duration(spec.overlap), scope.now)
+        self.found: Found = find(self.graph, spec)
+        self.seen: dict[int, Seen] = {}
+        self.refetched: set[tuple[int, int]] = set()
+        self.unread: dict[int, LoadError] = {}
+
+    @property
+    def all(self) -> list[Repository]:
+        """The selected repositories."""
+        return list(self.found.repositories.values())
+
+    def page(self, rows: Rows) -> Page:
+        """Rows, and the state that holds once they are stored."""
+        state = None if self.scope.window else self.ledger.state()
+        covered = None if self.scope.window else self.ledger.covered([r.place.id for r in self.all])
+        return Page(rows, state, covered, newest_event(rows))
+
+    # The parts of a load
+
+    def repositories(self) -> Iterator[Page]:
+        """The repositories that changed since they were stored; under a new name, all their rows bear it."""
+        rows = self.scope.page(
+            REPOSITORIES, [r.node for r in self.all], lambda node: repository_row(node, self.scope.now)
+        ).to_pylist()
+        changed = []
+        for row in rows:
+            number, name = row["repository_id"], row["repository"]
+            shown = json_text({column: value for column, value in row.items() if column != "loaded_at"})
+            if self.ledger.of(number, "row") == shown:
+                continue
+            if self.ledger.of(number, "name") not in (None, name):
+                yield from self.renamed(number, name)
+            changed.append(row)
+            self.ledger.put(number, "name", name)
+            self.ledger.put(number, "row", shown)
+        if changed:
+            yield self.page({REPOSITORIES.name: REPOSITORIES.page(changed)})
+
+    def renamed(self, number: int, name: str) -> Iterator[Page]:
+        """The rows of a repository that bear its former name, under its new one."""
+        for table in TABLES[1:]:
+            where = f"repository_id = {number} and repository != {quoted(name)}"
+            stored = self.scope.stored(table, table.schema.names, where)
+            if stored.num_rows:
+                index = table.schema.get_field_index("repository")
+                names = pa.array([name] * stored.num_rows, pa.string())
+                yield Page({table.name: stored.set_column(index, table.schema.field(index), names)})
+
+    def listings(self) -> Iterator[Page]:
+        """What is new in pull requests, issues, deployments, releases and tags."""
+        for repository in self.all:
+            for listing in WALKED:
+                yield from self.unless_refused(repository, self.walked(repository, listing))
+            for listing in READ_WHOLE:
+                yield from self.unless_refused(repository, self.read_whole(repository, listing))
+        if self.unread and len(self.unread) == len(self.all):
+            raise next(iter(self.unread.values()))
+
+    def walked(self, repository: Repository, listing: queries.Listing) -> Iterator[Page]:
+        """A listing from its newest element down to what is loaded."""
+        if repository.probe(listing.name) is None:
+            return
+        place, stamp = repository.place, LISTED[listing.name].stamp
+        mark = Mark.read(self.ledger.of(place.id, listing.name) or {})
+        newest = repository.newest(listing.name)
+        if mark != Mark() and mark.covers(stamp(dict(newest)) if newest else None):
+            return
+
+        def read(after: str | None) -> Iterator[tuple[list[dict[str, Any]], str | None]]:
+            return self.graph.listed(listing, repository.node_id, place.name, after)
+
+        for nodes, mark in walk(read, stamp, mark, self.bounds):  # noqa: B020 - the mark moves on
+            if listing is queries.PULLS:
+                self.refetched.update((place.id, node["number"]) for node in nodes)
+            self.ledger.put(place.id, listing.name, mark.write())
+            yield self.page(listing_rows(self.scope, listing, place, nodes))
+
+    def read_whole(self, repository: Repository, listing: queries.Listing) -> Iterator[Page]:
+        """A short listing, as a whole, when its newest element or its length changed."""
+        probe, place = repository.probe(listing.name), repository.place
+        if probe is None:
+            return
+        shown = json_text(probe)
+        if self.ledger.of(place.id, listing.name) == shown:
+            return
+        for nodes, after in self.graph.listed(listing, repository.node_id, place.name):
+            if after is None:
+                self.ledger.put(place.id, listing.name, shown)
+            kept = [node for node in nodes if not LISTED[listing.name].is_before(node, self.spec.since)]
+            yield self.page(listing_rows(self.scope, listing, place, kept))
+
+    def runs(self) -> Iterator[Page]:
+        """New workflow runs, and those that went on."""
+        every = min(DAILY, duration(self.spec.sweep) or DAILY)
+        for repository in self.all:
+            place = repository.place
+            mark = RunsMark.read(self.ledger.of(place.id, "runs") or {})
+            first = max(filter(None, (moment(repository.node["createdAt"]), self.spec.since)))
+            yield from self.unless_refused(repository, self.runs_of(repository, mark, first, every))
+
+    def runs_of(self, repository: Repository, mark: RunsMark, first: datetime, every: timedelta) -> Iterator[Page]:
+        """The runs of a repository."""
+        place = repository.place
+        for rows, mark, seen in new_runs(self.actions, place, mark, first, self.bounds.overlap, every):  # noqa: B020
+            self.seen[place.id] = seen
+            self.ledger.put(place.id, "runs", mark.write())
+            yield self.page(rows)
+
+    def again(self) -> Iterator[Page]:
+        """What moves without showing in a listing: checks and comments of open pull requests, deployments' statuses."""
+        again = Again(self.graph, self.scope, {r.place.id: r.place for r in self.all}, self.refetched)
+        moved = {number: seen.moved for number, seen in self.seen.items() if seen.moved}
+        for rows in chain(again.pull_requests(moved), again.checks(), again.deployments()):
+            yield self.page(rows)
+
+    def jobs(self) -> Iterator[Page]:
+        """The jobs of runs, a request a run."""
+        if not self.spec.jobs:
+            return
+        for repository in self.all:
+            place = repository.place
+            mark = RunsMark.read(self.ledger.of(place.id, "runs") or {})
+            fresh = self.seen[place.id].fresh if place.id in self.seen else {}
+            yield from self.unless_refused(repository, self.jobs_of(repository, mark, fresh))
+        told(self.actions)
+
+    def jobs_of(self, repository: Repository, mark: RunsMark, fresh: Mapping[int, datetime]) -> Iterator[Page]:
+        """The jobs of a repository's runs."""
+        place = repository.place
+        for rows, mark in jobs_of(self.actions, place, mark, fresh):  # noqa: B020 - the mark moves on
+            self.ledger.put(place.id, "runs", mark.write())
+            yield self.page(rows)
+
+    def sweep(self) -> Iterator[Page]:
+        """What GitHub has no more: runs of the last month as soon as it is seen, the rest once in a while."""
+        sweep = Sweep(self.graph, self.scope, self.spec.since)
+        for number, seen in self.seen.items():
+            place = self.found.repositories[number].place
+            if seen.gone:
+                yield self.page(sweep.deletions(WORKFLOW_RUNS, place, dict.fromkeys(seen.gone, "deleted"), seen.met))
+        if not self.ledger.sweep_is_due(duration(self.spec.sweep), self.scope.now):
+            return
+        for repository in self.all:
+            if self.ledger.is_swept(repository.place.id):
+                continue
+            for rows in sweep.repository(repository):
+                yield Page(rows, None, None, None)
+            self.ledger.swept(repository.place.id)
+            yield self.page({})
+        if not self.found.failures:
+            yield Page(sweep.repositories(set(self.found.repositories)))
+        self.ledger.sweep_ends(self.scope.now)
+
+    # A backfill
+
+    def window(self, start: datetime, end: datetime) -> Iterator[Page]:
+        """What was updated (pull requests, issues, deployments, releases) or created (runs) in [start, end)."""
+        for repository in self.all:
+            for part in (self.window_of_listings, self.window_of_runs):
+                yield from self.unless_refused(repository, part(repository, start, end))
+
+    def window_of_listings(self, repository: Repository, start: datetime, end: datetime) -> Iterator[Page]:
+        """The listings of a repository. Those by creation end only with the listing: late statuses move old ones."""
+        place = repository.place
+        for listing in (*WALKED, queries.RELEASES):
+            if repository.probe(listing.name) is None:
+                continue
+            begin = self.graph.jump(listing, repository.node_id, place.name, end) if listing in WALKED[:2] else None
+
+            def read(after: str | None, listing: queries.Listing = listing, begin: str | None = begin) -> Any:
+                return self.graph.listed(listing, repository.node_id, place.name, after or begin)
+
+            if listing in WALKED[:2]:
+                parts = between(read, updated, (start, end))
+            else:
+                parts = ([n for n in nodes if start <= updated(n) < end] for nodes, _ in read(None))
+            for nodes in parts:
+                yield self.page(listing_rows(self.scope, listing, place, nodes))
+
+    def window_of_runs(self, repository: Repository, start: datetime, end: datetime) -> Iterator[Page]:
+        """The runs of a repository that were created in the window, with their jobs."""
+        place = repository.place
+        for page in self.actions.listing(place, start, end):
+            runs = [run for run in page.runs if start <= created(run) < end]
+            yield self.page({WORKFLOW_RUNS.name: run_page(self.scope, place, runs)})
+            if self.spec.jobs:
+                jobs = [job for run in runs for job in self.actions.jobs(place, run["id"])]
+                yield self.page({WORKFLOW_JOBS.name: job_page(self.scope, place, jobs)})
+        told(self.actions)
+
+    def unless_refused(self, repository: Repository, parts: Iterator[Page]) -> Iterator[Page]:
+        """Pages until GitHub says that this is gone or may not be read: that costs a warning."""
         try:
-            for rows, mark in walk(graph, repository, mark, scope, spec):  # noqa: B020 - the mark moves on
-                marks[repository] = mark
-                yield Page(rows, state_of(marks, spec), covered(marks, repositories), newest_of(rows))
+            yield from parts
         except LoadError as error:
             if error.reason not in ("NotFound", "Forbidden"):
                 raise
-            failures.append(error)
-            scope.warn(error.message)
-    if failures and len(failures) == len(repositories):
-        raise failures[0]
-    yield Page(state=state_of(marks, spec), covered=covered(marks, repositories))
+            self.unread.setdefault(repository.place.id, error)
+            self.scope.warn(error.message)
 
 
-def walk(
-    graph: Graph, repository: str, mark: Mark, scope: Scope, spec: GitHubSource
-) -> Iterator[tuple[dict[str, pa.Table], Mark]]:
-    """Pages of pull requests and the mark after each: first what an earlier load left undone, then what is new."""
-    if scope.window:
-        start, end = scope.window
-        for nodes, _ in graph.pull_requests(repository, None):
-            yield rows_of(repository, [n for n in nodes if start <= updated(n) < end]), mark
-            if nodes and updated(nodes[-1]) < start:
-                return
-        return
-    while True:
-        resumed = mark.after is not None
-        bottom = mark.floor if resumed else lowest(mark, spec)
-        first = mark.newest if resumed else None
-        for nodes, after in graph.pull_requests(repository, mark.after):
-            first = first or (updated(nodes[0]) if nodes else None)
-            kept = [n for n in nodes if bottom is None or updated(n) >= bottom]
-            done = after is None or len(kept) < len(nodes)
-            if done:
-                break
-            mark = Mark(mark.upto, False, first, after, bottom)
-            yield rows_of(repository, kept), mark
-        overlap = duration(spec.overlap)
-        mark = Mark(first or mark.upto, is_past(first or mark.upto, overlap, scope.now))
-        yield rows_of(repository, kept), mark
-        if not resumed:
-            return
-
-
-def lowest(mark: Mark, spec: GitHubSource) -> datetime | None:
-    """Where a new walk ends: an overlap below what is loaded, never below `since`."""
-    if mark.upto is None:
-        return spec.since
-    bottom = mark.upto - duration(spec.overlap)
-    return max(bottom, spec.since) if spec.since else bottom
-
-
-def is_past(moment_: datetime | None, overlap: timedelta, now: datetime) -> bool:
-    """Whether nothing late can come beside an update any more."""
-    return moment_ is None or now - moment_ > overlap
-
-
-def is_settled(mark: Mark | None, scope: Scope) -> bool:
-    """Whether a repository's newest update tells all: its overlap was read again after it had passed."""
-    return mark is not None and mark.settled and mark.after is None and scope.window is None
-
-
-def since_text(spec: GitHubSource) -> str | None:
-    """What the marks belong to: another beginning is loaded anew."""
-    return iso(spec.since) if spec.since else None
-
-
-def state_of(marks: Mapping[str, Mark], spec: GitHubSource) -> dict[str, Any]:
-    """The marks as state."""
-    return {"since": since_text(spec), "repositories": {name: mark.write() for name, mark in marks.items()}}
-
-
-def covered(marks: Mapping[str, Mark], repositories: Sequence[str]) -> datetime | None:
-    """The newest update that is loaded, once every repository was walked to its end."""
-    known = [marks[r].upto for r in repositories if r in marks]
-    return max((k for k in known if k), default=None) if len(known) == len(repositories) else None
-
-
-def newest_of(rows: Mapping[str, pa.Table]) -> datetime | None:
-    """The newest update on a page: its first row, as pages go down."""
-    table = rows["pull_requests"]
-    return table.column("updated_at")[0].as_py() if table.num_rows else None
-
-
-def rows_of(repository: str, nodes: Sequence[Mapping[str, Any]]) -> dict[str, pa.Table]:
-    """Pull requests as an Arrow page."""
-    return {"pull_requests": PULL_REQUESTS.page(pull_request_row(repository, node) for node in nodes)}
-
-
-def pull_request_row(repository: str, node: Mapping[str, Any]) -> dict[str, Any]:
-    """The row of a pull request. Deleted users (null) and unknown merge commits stay null."""
-    author = node.get("author") or {}
-    commits = [c["commit"] for c in listed(node, "commits")]
-    authored = [t for t in (moment(c.get("authoredDate")) for c in commits) if t]
-    ready = [t for t in (moment(e.get("createdAt")) for e in listed(node, "timelineItems")) if t]
-    return {
-        "repository": repository,
-        "number": node["number"],
-        "updated_at": updated(node),
-        "node_id": node["id"],
-        "database_id": node.get("databaseId"),
-        "created_at": moment(node["createdAt"]),
-        "closed_at": moment(node.get("closedAt")),
-        "merged_at": moment(node.get("mergedAt")),
-        "title": node["title"],
-        "body": node.get("body"),
-        "state": node["state"],
-        "is_draft": node["isDraft"],
-        "url": node["url"],
-        "author_login": author.get("login"),
-        "author_type": author.get("__typename"),
-        "merged_by_login": (node.get("mergedBy") or {}).get("login"),
-        "head_ref": node["headRefName"],
-        "base_ref": node["baseRefName"],
-        "head_sha": node["headRefOid"],
-        "merge_commit_sha": (node.get("mergeCommit") or {}).get("oid"),
-        "additions": node["additions"],
-        "deletions": node["deletions"],
-        "changed_files": node["changedFiles"],
-        "commits_count": (node.get("commits") or {}).get("totalCount", len(commits)),
-        "first_commit_at": min(authored, default=None),
-        "ready_for_review_at": max(ready, default=None),
-        "review_decision": node.get("reviewDecision"),
-        "labels": json_text([label["name"] for label in listed(node, "labels")]),
-        "reviews": json_text([review_of(review) for review in listed(node, "reviews")]),
-        "commits": json_text([commit_of(commit) for commit in commits]),
-    }
-
-
-def listed(node: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The elements of a connection, without the nulls that stand for what the token may not see."""
-    return [element for element in ((node.get(name) or {}).get("nodes") or []) if element]
-
-
-def review_of(review: Mapping[str, Any]) -> dict[str, Any]:
-    """A review as bronze keeps it."""
-    author = review.get("author") or {}
-    return {
-        "author": author.get("login"),
-        "authorType": author.get("__typename"),
-        "state": review["state"],
-        "submittedAt": review.get("submittedAt"),
-    }
-
-
-def commit_of(commit: Mapping[str, Any]) -> dict[str, Any]:
-    """A commit as bronze keeps it: its author is the account, else the name in the commit."""
-    author = commit.get("author") or {}
-    return {
-        "oid": commit["oid"],
-        "authoredAt": commit.get("authoredDate"),
-        "committedAt": commit.get("committedDate"),
-        "author": (author.get("user") or {}).get("login") or author.get("name"),
-        "authorEmail": author.get("email"),
-        "message": commit.get("message"),
-    }
+def newest_event(rows: Rows) -> datetime | None:
+    """The newest update among the rows of a page."""
+    newest: Callable[[Any], Any] = pc.max
+    found = [
+        newest(table.column("updated_at")).as_py()
+        for table in rows.values()
+        if table.num_rows and "updated_at" in table.column_names
+    ]
+    return max(found, default=None)
