@@ -85,7 +85,10 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class PullRequestOpened(Event):
-    """A pull request appears; `ref` names it for later events (its number is given in order of opening)."""
+    """A pull request appears; `ref` names it for later events (its number is given in order of opening).
+
+    fork: the repository (owner/name) that holds its branch, empty when that is deleted; None: the same one.
+    """
 
     ref: str
     repository: str
@@ -97,6 +100,7 @@ class PullRequestOpened(Event):
     labels: tuple[str, ...]
     files: int
     commits: tuple[Commit, ...]
+    fork: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +122,7 @@ class ReadyForReview(Event):
 
 @dataclass(frozen=True, slots=True)
 class ReviewRequested(Event):
-    """Somebody is asked for a review."""
+    """Somebody is asked for a review: a login, or a team's name after an @."""
 
     ref: str
     actor: str
@@ -163,7 +167,10 @@ class PullRequestClosed(Event):
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRunStarted(Event):
-    """CI starts, or starts again with a higher `attempt`, for `sha`; `ref` is the pull request (None: on main)."""
+    """CI starts, or starts again with a higher `attempt`, for `sha` (empty: what main is at then).
+
+    ref: the pull request (None: on main). event: what started it; None: the pull request, or a push without one.
+    """
 
     run: str
     repository: str
@@ -173,11 +180,12 @@ class WorkflowRunStarted(Event):
     branch: str
     actor: str
     attempt: int
+    event: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkflowRunCompleted(Event):
-    """CI ends; `conclusion` is success or failure."""
+    """CI ends; `conclusion` is success, failure or cancelled."""
 
     run: str
     conclusion: str
@@ -196,7 +204,7 @@ class DeploymentCreated(Event):
 
 @dataclass(frozen=True, slots=True)
 class DeploymentStatusCreated(Event):
-    """A deployment's state changed: in_progress, success or failure."""
+    """A deployment's state changed: queued, in_progress, success, failure or inactive."""
 
     deployment: str
     state: str
@@ -256,8 +264,29 @@ class TraceUpdated(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ObservationChanged(Event):
+    """An observation's level and status message change, some hours after it was first seen."""
+
+    trace: str
+    observation: str
+    level: str
+    status_message: str
+
+
+@dataclass(frozen=True, slots=True)
+class TraceDeleted(Event):
+    """A trace is deleted, with its observations and scores."""
+
+    trace: str
+
+
+@dataclass(frozen=True, slots=True)
 class ScoreAdded(Event):
-    """A verdict on a trace; `source` is ANNOTATION, EVAL or API."""
+    """A verdict on a trace, on one of its observations, or on its session; `source` is ANNOTATION, EVAL or API.
+
+    kind: NUMERIC, BOOLEAN (value 1 or 0) or CATEGORICAL (`text`). given_at: what it says of its time, None: when it
+    arrived.
+    """
 
     id: str
     trace: str
@@ -265,6 +294,23 @@ class ScoreAdded(Event):
     value: Decimal
     source: str
     comment: str | None
+    kind: str = "NUMERIC"
+    text: str | None = None
+    observation: str | None = None
+    session: str | None = None
+    author: str | None = None
+    config: str | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
+    given_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreChanged(Event):
+    """Somebody thinks better of a score."""
+
+    score: str
+    value: Decimal
+    comment: str
 
 
 # Forge itself: what its own metrics count

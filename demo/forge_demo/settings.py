@@ -27,15 +27,33 @@ class Credentials:
 
 @dataclass(slots=True)
 class Settings:
-    """How the APIs behave. rate_limits: requests (GitHub GraphQL: points) an hour, by API; none by default."""
+    """How the APIs behave.
+
+    rate_limits: requests (GitHub GraphQL: points) an hour, by API; none by default.
+    jira_index_seconds: how late Jira's search knows of a change.
+
+    github_requests_per_minute and github_concurrency are its secondary limits (none by default).
+    """
 
     credentials: Credentials = field(default_factory=Credentials)
     langfuse_v2: bool = True
     langfuse_legacy: bool = True
+    langfuse_scores_v2: bool = True
+    """Without it the older pages have but the first list of scores."""
+    langfuse_plan: str | None = None
+    """hobby, core or pro: Langfuse Cloud's limits a minute."""
+    langfuse_copies: int = 1
+    """Each observation is there so often (v2 alone, the truth knows the first), for benchmarks."""
     short_pages: bool = True
     jira_zone: str = "Europe/Berlin"
+    jira_index_seconds: float = 0.0
     rate_limits: dict[str, int] = field(default_factory=dict)
     latency_seconds: float = 0.0
+    github_requests_per_minute: int | None = None
+    github_concurrency: int | None = None
+    github_retry_after_seconds: int = 60
+    github_token_seconds: int = 3600
+    github_scopes: str = "repo, read:org"
 
 
 @dataclass(slots=True)

@@ -7,17 +7,17 @@ Python values.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 from forge_demo import events as ev
+from forge_demo import github_events, jira_events, truth_github, truth_jira, truth_langfuse
 from forge_demo import organisation as org
-from forge_demo.organisation import Person
-from forge_demo.state import ObservationState, State
-from forge_demo.traces import cost_parts, observation_cost, trace_cost
+from forge_demo.state import State
+from forge_demo.traces import observation_cost, trace_cost
 
 Row = dict[str, Any]
 
@@ -71,10 +71,14 @@ class Ticket:
         return (self.resolved_at - self.started_at).total_seconds()
 
 
-def tickets(past: Iterable[ev.Event]) -> dict[str, Ticket]:
-    """Every ticket that exists after these events (oldest first), by key."""
+def tickets(past: Sequence[ev.Event]) -> dict[str, Ticket]:
+    """Every ticket of the loaded projects that exists after these events (oldest first), by the key it has then."""
     found: dict[str, Ticket] = {}
+    gone: set[str] = set()
+    deleted = {event.trace for event in past if isinstance(event, ev.TraceDeleted)}
     for event in past:
+        if isinstance(event, ev.TraceIngested) and event.id in deleted:
+            continue
         if isinstance(event, ev.IssueCreated) and event.ticket is not None:
             found[event.ticket] = Ticket(
                 event.ticket,
@@ -87,7 +91,12 @@ def tickets(past: Iterable[ev.Event]) -> dict[str, Ticket]:
             )
         elif event.ticket is not None:
             _count(found[event.ticket], event)
-    return found
+            if isinstance(event, jira_events.IssueDeleted):
+                gone.add(event.ticket)
+            elif isinstance(event, jira_events.IssueRestored):
+                gone.discard(event.ticket)
+    here = (ticket for first_key, ticket in found.items() if first_key not in gone)
+    return {ticket.ticket_key: ticket for ticket in here if ticket.project_key in truth_jira.LOADED}
 
 
 def _count(ticket: Ticket, event: ev.Event) -> None:
@@ -95,6 +104,8 @@ def _count(ticket: Ticket, event: ev.Event) -> None:
         case ev.IssueChanged():
             for change in event.changes:
                 _change(ticket, event.at, change)
+        case jira_events.IssueMoved():
+            ticket.ticket_key, ticket.project_key = event.key, event.project
         case ev.PullRequestOpened():
             ticket.pull_requests += 1
             _commits(ticket, event.commits)
@@ -106,6 +117,8 @@ def _count(ticket: Ticket, event: ev.Event) -> None:
         case ev.ReviewSubmitted():
             ticket.reviews += 1
             ticket.changes_requested += event.state == "CHANGES_REQUESTED"
+        case github_events.ThreadCommented(reviewed=False):
+            ticket.reviews += 1  # to GitHub a single comment on a line is a review
         case ev.DeploymentCreated():
             ticket.deployments += 1
         case ev.TraceIngested():
@@ -143,9 +156,11 @@ def _trace(ticket: Ticket, trace: ev.TraceIngested) -> None:
     ticket.cost_by_stage[stage] = ticket.cost_by_stage.get(stage, Decimal(0)) + trace_cost(trace)
 
 
-def unattributed_cost(past: Iterable[ev.Event]) -> Decimal:
+def unattributed_cost(past: Sequence[ev.Event]) -> Decimal:
     """US dollars of traces that were run for no ticket."""
-    return sum((trace_cost(e) for e in past if isinstance(e, ev.TraceIngested) and e.ticket is None), Decimal(0))
+    deleted = {event.trace for event in past if isinstance(event, ev.TraceDeleted)}
+    chats = (e for e in past if isinstance(e, ev.TraceIngested) and e.ticket is None and e.id not in deleted)
+    return sum((trace_cost(e) for e in chats), Decimal(0))
 
 
 def everything(past: Sequence[ev.Event]) -> Row:
@@ -157,199 +172,10 @@ def everything(past: Sequence[ev.Event]) -> Row:
 # Bronze
 
 
-def traces(state: State) -> list[Row]:
-    """bronze langfuse_traces."""
-    rows = []
-    for trace in state.traces.values():
-        it = trace.ingested
-        ends = [o.ended_at for o in it.observations if o.ended_at is not None]
-        rows.append(
-            {
-                "project_id": org.LANGFUSE_PROJECT_ID,
-                "id": it.id,
-                "updated_at": trace.updated_at,
-                "created_at": it.at,
-                "timestamp": it.timestamp,
-                "name": it.name,
-                "session_id": it.session,
-                "user_id": it.user,
-                "environment": it.environment,
-                "release": it.release,
-                "version": it.version,
-                "tags": list(it.tags),
-                "metadata": dict(trace.metadata),
-                "total_cost": trace_cost(it),
-                "latency_seconds": (max(ends) - it.timestamp).total_seconds(),
-            }
-        )
-    return rows
-
-
-def observations(state: State) -> list[Row]:
-    """bronze langfuse_observations."""
-    return [_observation(row) for trace in state.traces.values() for row in trace.observations]
-
-
-def _observation(row: ObservationState) -> Row:
-    it, trace = row.observation, row.trace.ingested
-    parts = cost_parts(it)
-    costs = {**parts, "total": sum(parts.values(), Decimal(0))} if parts else {}
-    usage: dict[str, int] = {}
-    if it.input_tokens is not None and it.output_tokens is not None:
-        usage = {"input": it.input_tokens, "output": it.output_tokens}
-        usage |= {"cache_read_input_tokens": it.cached_tokens} if it.cached_tokens else {}
-        usage["total"] = sum(usage.values())
-    return {
-        "project_id": org.LANGFUSE_PROJECT_ID,
-        "id": it.id,
-        "updated_at": row.updated_at,
-        "created_at": row.created_at,
-        "trace_id": trace.id,
-        "parent_observation_id": it.parent,
-        "type": it.type,
-        "name": it.name,
-        "level": it.level,
-        "status_message": it.status_message,
-        "environment": trace.environment,
-        "start_time": it.started_at,
-        "end_time": it.ended_at,
-        "completion_start_time": it.completion_started_at,
-        "model": it.model,
-        "usage_details": usage,
-        "cost_details": costs,
-        "input_tokens": usage.get("input"),
-        "output_tokens": usage.get("output"),
-        "total_tokens": usage.get("total"),
-        "total_cost": costs.get("total"),
-        "prompt_name": it.prompt_name,
-        "prompt_version": it.prompt_version,
-        "metadata": dict(row.metadata),
-    }
-
-
-def pull_requests(state: State) -> list[Row]:
-    """bronze github_pull_requests.
-
-    Logins as GraphQL writes them (without [bot]); first_commit_at: the earliest author date; ready_for_review_at: the
-    newest such event; a commit's author: the login, or the name where the commit has no user (bots).
-    """
-    rows = []
-    for pull in state.pull_requests.values():
-        it = pull.opened
-        rows.append(
-            {
-                "repository": f"{org.ORGANISATION}/{it.repository}",
-                "number": pull.number,
-                "updated_at": pull.updated_at,
-                "node_id": pull.node_id,
-                "database_id": pull.id,
-                "created_at": it.at,
-                "closed_at": pull.closed_at,
-                "merged_at": pull.merged.at if pull.merged else None,
-                "title": it.title,
-                "body": it.body,
-                "state": pull.state,
-                "is_draft": pull.draft,
-                "url": f"https://github.example/{org.ORGANISATION}/{it.repository}/pull/{pull.number}",
-                "author_login": it.author,
-                "author_type": _type(pull.author),
-                "merged_by_login": pull.merged.actor if pull.merged else None,
-                "head_ref": it.branch,
-                "base_ref": "main",
-                "head_sha": pull.head,
-                "merge_commit_sha": pull.merged.sha if pull.merged else None,
-                "additions": sum(c.additions for c in pull.commits),
-                "deletions": sum(c.deletions for c in pull.commits),
-                "changed_files": pull.files,
-                "commits_count": len(pull.commits),
-                "first_commit_at": min(c.authored_at for c in pull.commits),
-                "ready_for_review_at": pull.ready[-1].at if pull.ready else None,
-                "review_decision": pull.review_decision,
-                "labels": list(pull.labels),
-                "reviews": [
-                    {"author": r.author.login, "authorType": _type(r.author), "state": r.state, "submittedAt": r.at}
-                    for r in pull.reviews
-                ],
-                "commits": [_commit(c) for c in pull.commits],
-            }
-        )
-    return rows
-
-
-def _type(person: Person) -> str:
-    return "Bot" if person.is_agent else "User"
-
-
-def _commit(commit: ev.Commit) -> Row:
-    author = org.BY_LOGIN[commit.author]
-    return {
-        "oid": commit.oid,
-        "authoredAt": commit.authored_at,
-        "committedAt": commit.committed_at,
-        "author": author.git_name if author.is_agent else author.login,
-        "authorEmail": author.email,
-        "message": commit.message,
-    }
-
-
-def issues(state: State) -> list[Row]:
-    """bronze jira_issues of a Cloud site; custom_fields holds every custom field of the world."""
-    rows = []
-    for issue in state.issues.values():
-        it, reporter = issue.created, org.BY_LOGIN[issue.created.reporter]
-        severity = {"id": "10200", "value": "Sev 2"} if it.issue_type == "Incident" else None
-        rows.append(
-            {
-                "id": it.id,
-                "updated_at": issue.updated_at,
-                "key": issue.key,
-                "project_key": it.project,
-                "summary": it.summary,
-                "issue_type": it.issue_type,
-                "status": issue.status.name,
-                "status_category": issue.status.category,
-                "priority": issue.priority,
-                "resolution": issue.resolution,
-                "assignee_id": issue.assignee.account_id if issue.assignee else None,
-                "assignee_name": issue.assignee.name if issue.assignee else None,
-                "reporter_id": reporter.account_id,
-                "reporter_name": reporter.name,
-                "parent_key": it.parent,
-                "labels": list(it.labels),
-                "created_at": it.at,
-                "resolved_at": issue.resolved_at,
-                "due_date": it.due,
-                "custom_fields": {org.STORY_POINTS: it.story_points, org.SEVERITY: severity},
-            }
-        )
-    return rows
-
-
-def issue_changelogs(state: State) -> list[Row]:
-    """bronze jira_issue_changelogs of a Cloud site."""
-    return [
-        {
-            "issue_id": issue.created.id,
-            "history_id": history.id,
-            "item_index": index,
-            "created_at": history.at,
-            "issue_key": issue.key,
-            "author_id": history.author.account_id,
-            "author_name": history.author.name,
-            **asdict(change),
-        }
-        for issue in state.issues.values()
-        for history in issue.histories
-        for index, change in enumerate(history.changes)
-    ]
-
-
 TABLES: dict[str, Callable[[State], list[Row]]] = {
-    "langfuse_traces": traces,
-    "langfuse_observations": observations,
-    "github_pull_requests": pull_requests,
-    "jira_issues": issues,
-    "jira_issue_changelogs": issue_changelogs,
+    **truth_langfuse.TABLES,
+    **truth_github.TABLES,
+    **truth_jira.TABLES,
 }
 
 

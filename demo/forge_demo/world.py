@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 
+from forge_demo import jira_life, jira_tales
 from forge_demo import organisation as org
 from forge_demo.events import (
     CommentAdded,
@@ -18,10 +19,13 @@ from forge_demo.events import (
     Event,
     IssueChanged,
     IssueCreated,
+    ObservationChanged,
     PullRequestMerged,
     PullRequestOpened,
     ReviewSubmitted,
     ScoreAdded,
+    ScoreChanged,
+    TraceDeleted,
     TraceIngested,
     TraceUpdated,
     WorkflowRunCompleted,
@@ -29,6 +33,10 @@ from forge_demo.events import (
     moved,
 )
 from forge_demo.faults import Lateness
+from forge_demo.github_life import daily, lived
+from forge_demo.github_tales import tales
+from forge_demo.jira_events import CommentDeleted, CommentEdited
+from forge_demo.langfuse_life import judged
 from forge_demo.organisation import Team
 from forge_demo.pen import Pen
 from forge_demo.state import NEVER, State
@@ -38,7 +46,18 @@ from forge_demo.traces import chat_trace
 DAY = timedelta(days=1)
 DEFAULT_SEED, DEFAULT_DAYS, DEFAULT_TICKETS_PER_DAY = 7, 90, 4.5
 _BY_TIME = attrgetter("at")
-_MILLISECOND_EVENTS = (IssueCreated, IssueChanged, CommentAdded, TraceIngested, TraceUpdated, ScoreAdded)
+_MILLISECOND_EVENTS = (
+    IssueCreated,
+    CommentEdited,
+    CommentDeleted,
+    IssueChanged,
+    CommentAdded,
+    TraceIngested,
+    TraceUpdated,
+    ObservationChanged,
+    ScoreAdded,
+    ScoreChanged,
+)
 _WEEKEND_SHARE = 0.15
 
 
@@ -75,6 +94,7 @@ class World:
         world = cls(seed, midnight - days * DAY, tickets_per_day)
         world.generated_until = world.start
         world._tell_epics()
+        world.log += tales(str(seed), world.start) + jira_tales.tales(str(seed), world.start)
         world.advance(end)
         return world
 
@@ -91,9 +111,11 @@ class World:
 
     def advance(self, to: datetime) -> int:
         """Let time pass until `to`; an earlier moment changes nothing. Returns the number of events that happened."""
-        while self.generated_until <= to + DAY:
-            self._tell_day(self.generated_until)
-            self.generated_until += DAY
+        if self.generated_until <= to + DAY:
+            while self.generated_until <= to + DAY:
+                self._tell_day(self.generated_until)
+                self.generated_until += DAY
+            self._sort()  # once, however many days were told
         while self._applied < len(self.log) and self.log[self._applied].at <= to:
             event = self.log[self._applied]
             heapq.heappush(self._held, (self._seen_at(event), self._applied, event))
@@ -101,6 +123,12 @@ class World:
         seen = self._see(to)
         self.state.now = max(self.state.now, to)
         return seen
+
+    def happen(self, event: Event) -> None:
+        """Let something happen now that no story tells."""
+        self.log.insert(self._applied, event)
+        self._applied += 1
+        self.state.apply(event)
 
     def release(self) -> int:
         """Let what is late be seen now. Returns the number of events."""
@@ -121,9 +149,7 @@ class World:
         self._seen[event.ticket] = at
         return at
 
-    def inject(
-        self, count: int, span: timedelta, retell: Callable[[Sequence[Event]], list[Event]] = list
-    ) -> list[str]:
+    def inject(self, count: int, span: timedelta, retell: Callable[[Sequence[Event]], list[Event]] = list) -> list[str]:
         """New tickets whose whole stories, pressed together, happen within `span` from now on, as `retell` tells them.
 
         Returns their keys, those of incidents included.
@@ -134,14 +160,25 @@ class World:
             team = org.TEAMS[n % len(org.TEAMS)]
             told = retell(self._told_to_the_end(team))
             first, last = min(e.at for e in told), max(e.at for e in told)
-            begin = self.now + timedelta(seconds=1)
-            factor = min(1.0, (span - timedelta(seconds=2)) / max(last - first, timedelta(seconds=1)))
-            pressed = [moved(e, first, begin, factor, 1 if isinstance(e, _MILLISECOND_EVENTS) else 1000) for e in told]
-            # Whole seconds may be floored to before now, where nothing may be rewritten.
-            self.log += [e if e.at > self.now else moved(e, e.at, begin, 0.0, 1) for e in pressed]
+            begin = (self.now + timedelta(seconds=2)).replace(microsecond=0)
+            factor = min(1.0, (span - timedelta(seconds=3)) / max(last - first, timedelta(seconds=1)))
+            # `begin` is a whole second, so that none is floored to before it: what happened is not rewritten.
+            self.log += [
+                moved(e, first, begin, factor, 1 if isinstance(e, _MILLISECOND_EVENTS) else 1000) for e in told
+            ]
             keys += [e.ticket for e in told if isinstance(e, IssueCreated) and e.ticket]
         self._sort()
         return keys
+
+    def delete_traces(self, count: int) -> list[str]:
+        """Delete traces now, spread evenly over those that are there. Returns their ids."""
+        there = list(self.state.traces.values())
+        gone = there[:: max(len(there) // max(count, 1), 1)][:count]
+        at = self.now + timedelta(milliseconds=1)
+        self.log += [TraceDeleted(at, trace.ingested.ticket, trace.ingested.id) for trace in gone]
+        self._sort()
+        self.advance(at)
+        return [trace.ingested.id for trace in gone]
 
     # Telling
 
@@ -163,25 +200,31 @@ class World:
             created = at.now if weekend else at.working(team.lead).now
             parent = pen.one_of(self._epics[team.project]) if pen.chance(0.5) else None
             created = min(created, day + DAY - timedelta(seconds=1)) + timedelta(milliseconds=pen.number(1, 999))
-            self.log += tell(self._brief(team, created, parent=parent), self._new_key)
+            self.log += self._told(self._brief(team, created, parent=parent))
         for _ in range(pen.number(0, 3)):
             pen.now = day
             self.log.append(chat_trace(pen.wait_hours(6, 20)))
         if pen.chance(0.4):
             pen.now = day
-            self.log += _dependency_update(pen.wait_hours(3, 5))
-        self._sort()
+            self.log += lived(_dependency_update(pen.wait_hours(3, 5)), str(self.seed))
+        self.log += daily(str(self.seed), day, (day - self.start).days)
+        self.log += jira_life.calendar(str(self.seed), day, (day - self.start).days)
 
     def _told_to_the_end(self, team: Team) -> list[Event]:
         """A story that runs through agents to its merge: what a newcomer wants to see arrive."""
         for attempt in range(60):
             told_by_seed = f"{self.seed}/injected/{self._injections}/{attempt}"
             keep = self._tickets, dict(self._numbers)
-            told = tell(self._brief(team, self.now, seed=told_by_seed), self._new_key)
+            told = self._told(self._brief(team, self.now, seed=told_by_seed))
             if any(isinstance(e, TraceIngested) for e in told) and any(isinstance(e, PullRequestMerged) for e in told):
                 return told
             self._tickets, self._numbers = keep
         raise AssertionError("no story out of 60 came to its end; the odds in story.py are broken")
+
+    def _told(self, brief: Brief) -> list[Event]:
+        """The story of a ticket, with what GitHub, Jira and Langfuse add to it."""
+        told = jira_life.lived(lived(tell(brief, self._new_key), brief.seed), brief.seed, self.start)
+        return judged(told, brief.seed)
 
     def _brief(
         self,

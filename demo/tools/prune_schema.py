@@ -36,63 +36,99 @@ from graphql import (
 OUT = Path(__file__).parent.parent / "forge_demo" / "schema" / "github.graphql"
 # Types and their fields.
 _TYPES = """
-Query: id node nodes organization rateLimit repository viewer
+Query: id node nodes organization rateLimit repository user viewer
 Node: id
 Actor: avatarUrl login resourcePath url
 RepositoryOwner: avatarUrl id login resourcePath url
 GitObject: abbreviatedOid commitUrl id oid
+Closable: closed closedAt
+Assignable: assignees
+Labelable: labels
 RateLimit: cost limit nodeCount remaining resetAt used
 PageInfo: endCursor hasNextPage hasPreviousPage startCursor
 Organization: avatarUrl databaseId id login name repositories repository resourcePath url
 User: avatarUrl databaseId email id login name resourcePath url
 Bot: avatarUrl databaseId id login resourcePath url
-Repository: createdAt databaseId defaultBranchRef deployments description id isArchived isDisabled isEmpty
-  isFork isPrivate name nameWithOwner owner pullRequest pullRequests pushedAt resourcePath updatedAt url
+Mannequin: avatarUrl databaseId id login resourcePath url
+Team: databaseId id name slug
+Repository: archivedAt createdAt databaseId defaultBranchRef deployments description diskUsage forkCount
+  hasIssuesEnabled hasWikiEnabled id isArchived isDisabled isEmpty isFork isInOrganization isLocked isMirror
+  isPrivate isTemplate issue issues latestRelease milestones name nameWithOwner object owner pullRequest
+  pullRequests pushedAt ref refs release releases repositoryTopics resourcePath stargazerCount updatedAt url
   visibility
-Ref: id name prefix target
-PullRequest: additions assignees author authorAssociation baseRefName baseRepository body bodyText changedFiles
-  closed closedAt closingIssuesReferences comments commits createdAt databaseId deletions fullDatabaseId
-  headRefName headRefOid headRepository id isCrossRepository isDraft labels locked mergeCommit mergeable merged
-  mergedAt mergedBy number permalink publishedAt resourcePath reviewDecision reviewRequests reviewThreads
-  reviews state statusCheckRollup timelineItems title totalCommentsCount updatedAt url
-PullRequestReview: author authorAssociation body comments commit createdAt databaseId fullDatabaseId id
-  publishedAt pullRequest state submittedAt updatedAt url
-PullRequestReviewComment: id
-PullRequestReviewThread: id isResolved
-IssueComment: id author body createdAt updatedAt
-ReviewRequest: asCodeOwner databaseId id requestedReviewer
-PullRequestCommit: commit id url
+RepositoryTopic: id resourcePath topic url
+Topic: id name
+Ref: id name prefix repository target
+Tag: abbreviatedOid commitUrl id message name oid repository tagger target
+Release: author createdAt databaseId description id isDraft isLatest isPrerelease name publishedAt repository
+  resourcePath tag tagCommit tagName updatedAt url
+Milestone: closed closedAt createdAt dueOn id number state title updatedAt url
+PullRequest: additions assignees author authorAssociation baseRefName baseRefOid baseRepository body bodyText
+  changedFiles closed closedAt closingIssuesReferences comments commits createdAt databaseId deletions
+  fullDatabaseId headRefName headRefOid headRepository headRepositoryOwner id isCrossRepository isDraft labels
+  lastEditedAt latestOpinionatedReviews latestReviews locked mergeCommit mergeStateStatus mergeable merged
+  mergedAt mergedBy milestone number permalink publishedAt repository resourcePath reviewDecision
+  reviewRequests reviewThreads reviews state statusCheckRollup timelineItems title totalCommentsCount updatedAt
+  url
+PullRequestReview: author authorAssociation body bodyText comments commit createdAt databaseId fullDatabaseId id
+  lastEditedAt publishedAt pullRequest state submittedAt updatedAt url
+PullRequestReviewComment: author authorAssociation body bodyText commit createdAt databaseId diffHunk
+  fullDatabaseId id isMinimized line originalCommit originalLine outdated path publishedAt pullRequest
+  pullRequestReview replyTo repository state subjectType updatedAt url
+PullRequestReviewThread: comments diffSide id isCollapsed isOutdated isResolved line originalLine path pullRequest
+  repository resolvedBy subjectType
+IssueComment: author authorAssociation body bodyText createdAt databaseId fullDatabaseId id isMinimized issue
+  lastEditedAt publishedAt pullRequest repository updatedAt url
+ReviewRequest: asCodeOwner databaseId id pullRequest requestedReviewer
+PullRequestCommit: commit id pullRequest url
 Commit: abbreviatedOid additions author authoredDate authors changedFilesIfAvailable checkSuites commitUrl
-  committedDate committer deletions id message messageBody messageHeadline oid statusCheckRollup url
+  committedDate committer deletions id message messageBody messageHeadline oid repository statusCheckRollup url
 GitActor: avatarUrl date email name user
 Label: color description id name url
-Issue: id number state title url
-StatusCheckRollup: contexts id state
-StatusContext: context createdAt id state
-CheckSuite: app branch checkRuns conclusion createdAt databaseId id status updatedAt url workflowRun
-CheckRun: checkSuite completedAt conclusion databaseId detailsUrl id name startedAt status url
+Issue: assignees author authorAssociation body bodyText closed closedAt comments createdAt databaseId
+  fullDatabaseId id labels lastEditedAt locked milestone number publishedAt repository resourcePath state
+  stateReason timelineItems title updatedAt url
+StatusCheckRollup: commit contexts id state
+StatusContext: avatarUrl commit context createdAt creator description id state targetUrl
+CheckSuite: app branch checkRuns commit conclusion createdAt databaseId id repository resourcePath status
+  updatedAt url workflowRun
+CheckRun: checkSuite completedAt conclusion databaseId detailsUrl externalId id name permalink repository
+  resourcePath startedAt status steps summary text title url
+CheckStep: completedAt conclusion name number startedAt status
 App: databaseId id name slug
-WorkflowRun: createdAt databaseId event id runNumber updatedAt url workflow
-Workflow: databaseId id name
+WorkflowRun: checkSuite createdAt databaseId event id resourcePath runNumber updatedAt url workflow
+Workflow: databaseId id name resourcePath url
 Deployment: commit commitOid createdAt creator databaseId description environment id latestEnvironment
-  latestStatus originalEnvironment ref repository state statuses task updatedAt
+  latestStatus originalEnvironment payload ref repository state statuses task updatedAt
 DeploymentStatus: createdAt creator deployment description environment environmentUrl id logUrl state updatedAt
-ReadyForReviewEvent: id actor createdAt pullRequest
-ConvertToDraftEvent: id actor createdAt pullRequest
-HeadRefForcePushedEvent: id actor createdAt afterCommit beforeCommit
-MergedEvent: id actor createdAt commit mergeRefName
-ClosedEvent: id actor createdAt
-ReopenedEvent: id actor createdAt
-LabeledEvent: id actor createdAt label
-ReviewRequestedEvent: id actor createdAt requestedReviewer
+ReadyForReviewEvent: id actor createdAt pullRequest resourcePath url
+ConvertToDraftEvent: id actor createdAt pullRequest resourcePath url
+HeadRefForcePushedEvent: id actor createdAt afterCommit beforeCommit pullRequest ref
+HeadRefDeletedEvent: id actor createdAt headRefName pullRequest
+MergedEvent: id actor createdAt commit mergeRefName pullRequest resourcePath url
+ClosedEvent: id actor createdAt closable closer resourcePath stateReason url
+ReopenedEvent: id actor createdAt closable stateReason
+LabeledEvent: id actor createdAt label labelable
+UnlabeledEvent: id actor createdAt label labelable
+AssignedEvent: id actor createdAt assignable assignee user
+UnassignedEvent: id actor createdAt assignable assignee user
+MilestonedEvent: id actor createdAt milestoneTitle
+DemilestonedEvent: id actor createdAt milestoneTitle
+RenamedTitleEvent: id actor createdAt currentTitle previousTitle
+ConnectedEvent: id actor createdAt isCrossRepository source subject
+ReviewRequestedEvent: id actor createdAt pullRequest requestedReviewer
+ReviewRequestRemovedEvent: id actor createdAt pullRequest requestedReviewer
+ReviewDismissedEvent: id actor createdAt databaseId dismissalMessage previousReviewState pullRequest
 PullRequestTimelineItemsConnection: edges nodes pageInfo totalCount filteredCount pageCount updatedAt
 PullRequestTimelineItemsEdge: cursor node
+IssueTimelineItemsConnection: edges nodes pageInfo totalCount filteredCount pageCount updatedAt
+IssueTimelineItemsEdge: cursor node
 """
 # Types of which there are connections.
 _PAGED = """
-CheckRun CheckSuite Deployment DeploymentStatus GitActor Issue IssueComment Label PullRequest PullRequestCommit
-PullRequestReview PullRequestReviewComment PullRequestReviewThread Repository ReviewRequest
-StatusCheckRollupContext User
+CheckRun CheckStep CheckSuite Deployment DeploymentStatus GitActor Issue IssueComment Label Milestone PullRequest
+PullRequestCommit PullRequestReview PullRequestReviewComment PullRequestReviewThread Ref Release Repository
+RepositoryTopic ReviewRequest StatusCheckRollupContext User
 """
 # Inputs, enums, unions and scalars: whole, as far as their own types are kept.
 _WHOLE = """
@@ -100,9 +136,13 @@ IssueOrder IssueOrderField OrderDirection RepositoryOrder RepositoryOrderField D
 DeploymentOrderField PullRequestState PullRequestReviewState PullRequestReviewDecision
 PullRequestTimelineItemsItemType MergeableState CommentAuthorAssociation StatusState CheckStatusState
 CheckConclusionState DeploymentState DeploymentStatusState RepositoryVisibility RepositoryPrivacy
-RepositoryAffiliation IssueState RequestedReviewer StatusCheckRollupContext PullRequestTimelineItems ID String
+RepositoryAffiliation IssueState IssueStateReason RequestedReviewer StatusCheckRollupContext
+PullRequestTimelineItems IssueTimelineItems IssueTimelineItemsItemType ID String
 Int Float Boolean DateTime URI GitObjectID BigInt Date GitTimestamp LabelOrder LabelOrderField CheckSuiteFilter
-CheckRunFilter CheckRunType CheckAnnotationLevel
+CheckRunFilter CheckRunType CheckAnnotationLevel IssueFilters IssueCommentOrder IssueCommentOrderField
+ReleaseOrder ReleaseOrderField RefOrder RefOrderField MilestoneOrder MilestoneOrderField MilestoneState
+MergeStateStatus PullRequestReviewCommentState PullRequestReviewThreadSubjectType DiffSide Assignee Closer
+ReferencedSubject
 """
 KEEP: dict[str, str] = {
     **dict(line.split(": ") for line in _TYPES.strip().replace("\n  ", " ").split("\n")),

@@ -33,6 +33,7 @@ class Live:
     faults: Faults = field(default_factory=Faults)
     skew_seconds: float = 0.0
     prometheus_url: str | None = None
+    github_secret: Callable[[], dict[str, Any]] | None = None
     requests: dict[str, int] = field(default_factory=dict)
     after_advance: Callable[[], Awaitable[None]] | None = None
 
@@ -48,23 +49,25 @@ class Live:
             self.world.advance(now)
         return self.world.state
 
-    def budget(self, name: str) -> Budget:
-        """The rate limit of an API."""
-        return self.budgets.setdefault(name, Budget(self.settings.rate_limits.get(name)))
+    def budget(self, name: str, limit: int | None = None, seconds: int = 3600) -> Budget:
+        """The rate limit of an API; without one in the settings, this one."""
+        limit = self.settings.rate_limits.get(name, limit)
+        return self.budgets.setdefault(name, Budget(limit, seconds=seconds, resets_at=time.time() + seconds))
 
 
 @dataclass(slots=True)
 class Budget:
-    """A fixed window of an hour; no limit when `limit` is None."""
+    """A fixed window of `seconds`; no limit when `limit` is None."""
 
     limit: int | None
     used: int = 0
     resets_at: float = field(default_factory=lambda: time.time() + 3600)
+    seconds: int = 3600
 
     def take(self, cost: int) -> bool:
         """Spend; False when there is not that much left."""
         if time.time() >= self.resets_at:
-            self.used, self.resets_at = 0, time.time() + 3600
+            self.used, self.resets_at = 0, time.time() + self.seconds
         if self.limit is not None and self.used + cost > self.limit:
             return False
         self.used += cost

@@ -1,400 +1,333 @@
-"""GitHub's GraphQL objects over the world's state: a class a type, an attribute or method a field (snake_case)."""
+"""GitHub's GraphQL from the top: organisation, repositories, and how everything is found by name or id."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
-from forge_demo import events as ev
+from forge_demo import github_things as st
 from forge_demo import organisation as org
-from forge_demo import state as st
-from forge_demo.apis.common import iso_seconds
-from forge_demo.apis.github_objects import WEB, Account, Connection, NotFoundError, empty, number_of, paging
-from forge_demo.apis.github_runs import CheckSuite, Deployment, Ref, StatusCheckRollup
-from forge_demo.organisation import Person
-from forge_demo.state import node_id
+from forge_demo.apis.common import iso_seconds, moment
+from forge_demo.apis.github_commits import Commit, Ref, Release, TagRef, latest_release
+from forge_demo.apis.github_objects import (
+    WEB,
+    Account,
+    Connection,
+    ForbiddenError,
+    NotFoundError,
+    number_of,
+    paging,
+)
+from forge_demo.apis.github_pulls import Issue, PullRequest
+from forge_demo.apis.github_runs import CheckRun, CheckSuite, Deployment, WorkflowRun
+from forge_demo.github_places import CREATED_AT, MILESTONES, NEW_OWNER, node_id
+from forge_demo.state import State
+
+OWNERS = {org.ORGANISATION: 7_000_001, NEW_OWNER: 7_000_009}
+_SUBJECT_KEYS: dict[str, Callable[[st.Subject], Any]] = {
+    "UPDATED_AT": lambda it: it.updated_at,
+    "CREATED_AT": lambda it: it.created_at,
+    "COMMENTS": lambda it: len(it.comments),
+}
 
 
-class Organization:
-    """The one organisation."""
+class Organization(Account):
+    """An organisation."""
 
-    typename = "Organization"
-    login, name, database_id = org.ORGANISATION, "Acme Robotics", 7_000_001
-    resource_path, url = f"/{org.ORGANISATION}", f"{WEB}/{org.ORGANISATION}"
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph, self.id = graph, node_id("O", self.database_id)
-
-    def avatar_url(self, info: Any, **_: Any) -> str:
-        """A picture that is not there."""
-        return f"{WEB}/avatars/{self.login}"
+    def __init__(self, login: str, graph: Graph) -> None:
+        super().__init__(login, "Acme Robotics", "", OWNERS[login], "Organization")
+        self.graph = graph
 
     def repositories(self, info: Any, **given: Any) -> Connection:
         """All of them, by name unless ordered."""
-        names = sorted(org.REPOSITORIES)
+        repos = [self.graph.repository(repo) for repo in self.graph.hub.of_owner(self.login)]
+        privacy, archived, fork = given.get("privacy"), given.get("is_archived"), given.get("is_fork")
+        repos = [
+            r
+            for r in repos
+            if privacy in (None, r.visibility) and archived in (None, r.is_archived) and fork in (None, False)
+        ]
         order = given.get("order_by") or {"field": "NAME", "direction": "ASC"}
         if order["field"] != "NAME":
-            names.sort(key=lambda name: (self.graph.repository(name).pushed_at or "", name))
+            name = {"PUSHED_AT": "pushed_at", "UPDATED_AT": "updated_at"}.get(order["field"], "created_at")
+            repos.sort(key=lambda r: (getattr(r, name) or "", r.name))
         if order["direction"] == "DESC":
-            names.reverse()
-        return Connection(names, self.graph.repository, **paging(given))
+            repos.reverse()
+        return Connection(repos, lambda r: r, **paging(given))
 
     def repository(self, info: Any, name: str, **_: Any) -> Repository:
         """One of them."""
-        return self.graph.find(org.ORGANISATION, name)
+        return self.graph.find(self.login, name)
 
 
 class Repository:
-    """A repository."""
+    """A repository. What a token may not see raises ForbiddenError field by field: its bare existence it may."""
 
     typename = "Repository"
-    is_archived = is_disabled = is_empty = is_fork = False
-    is_private, visibility = True, "PRIVATE"
+    is_disabled = is_fork = is_locked = is_mirror = is_template = has_wiki_enabled = False
+    is_in_organization, disk_usage, fork_count, stargazer_count, created_at = True, 4096, 0, 3, CREATED_AT
 
-    def __init__(self, name: str, graph: Graph) -> None:
-        self.graph, self.name = graph, name
-        self.database_id = 500_000 + org.REPOSITORIES.index(name)
-        self.id, self.name_with_owner = node_id("R", self.database_id), f"{org.ORGANISATION}/{name}"
-        self.owner = Organization(graph)
-        self.resource_path, self.url = f"/{self.name_with_owner}", f"{WEB}/{self.name_with_owner}"
-        self.description = f"The {name} service"
-        self.created_at = "2022-03-01T09:00:00Z"
-
-    @property
-    def pulls(self) -> list[st.PullRequest]:
-        """Its pull requests, oldest first."""
-        return self.graph.state.pulls_of(self.name)
-
-    @property
-    def pushed_at(self) -> str | None:
-        """When a commit last came."""
-        return iso_seconds(max((c.committed_at for pull in self.pulls for c in pull.commits), default=None))
+    def __init__(self, repo: st.Repo, graph: Graph) -> None:
+        self.repo, self.graph, self.name, self.name_with_owner = repo, graph, repo.name, repo.full_name
+        self.database_id, self.id = repo.place.id, repo.node_id
+        self.resource_path = f"/{repo.full_name}"
+        self.url = WEB + self.resource_path
+        self.description = f"The {repo.place.key} service"
+        self.is_archived, self.is_empty, self.is_private = repo.archived, not repo.landed, repo.place.private
+        self.archived_at = CREATED_AT if repo.archived else None
+        self.visibility = "PRIVATE" if repo.place.private else "PUBLIC"
+        self.has_issues_enabled = repo.place.issues
+        self.pushed_at = iso_seconds(repo.pushed_at) or (None if self.is_empty else CREATED_AT)
+        self.updated_at = iso_seconds(repo.updated_at) or CREATED_AT
 
     @property
-    def updated_at(self) -> str:
-        """Repositories change when they are pushed to."""
-        return self.pushed_at or self.created_at
+    def owner(self) -> Organization:
+        """Whose it is."""
+        return Organization(self.repo.owner, self.graph)
 
     @property
-    def default_branch_ref(self) -> Ref:
-        """main."""
-        merged = [pull.merged.sha for pull in self.pulls if pull.merged]
-        return Ref("main", merged[-1] if merged else "0" * 40, self)
+    def _open(self) -> st.Repo:
+        """The repository, for what the token must be allowed to read. Raises ForbiddenError."""
+        if self.repo.place.forbidden:
+            raise ForbiddenError
+        return self.repo
+
+    @property
+    def default_branch_ref(self) -> Ref | None:
+        """main; None while it is empty."""
+        return Ref("main", self.repo.head, self) if self.repo.landed else None
+
+    def repository_topics(self, info: Any, **given: Any) -> Connection:
+        """As they were given."""
+        return Connection(self.repo.place.topics, self._topic, **paging(given))
+
+    def _topic(self, name: str) -> dict[str, Any]:
+        topic = {"id": node_id("TO", name), "name": name}
+        path = f"/topics/{name}"
+        of = node_id("RT", f"{self.database_id}/{name}")
+        return {"typename": "RepositoryTopic", "id": of, "topic": topic, "resource_path": path, "url": WEB + path}
+
+    def commit(self, oid: str) -> Commit:
+        """A commit that is known here."""
+        found = self.repo.commits.get(oid)
+        if found is None:  # what the world deploys or tags without having merged it
+            found = self.repo.commits[self.repo.landed[0]]
+        return Commit(found, self)
+
+    def object(self, info: Any, expression: str | None = None, oid: str | None = None) -> Commit | None:
+        """A commit by its id, or a branch's head."""
+        wanted = oid or (self.repo.head if expression in ("main", "HEAD") else expression or "")
+        found = self._open.commits.get(wanted)
+        return Commit(found, self) if found else None
+
+    # Pull requests and issues
 
     def pull_request(self, info: Any, number: int) -> PullRequest:
-        """One of them."""
-        for pull in self.pulls:
-            if pull.number == number:
-                return PullRequest(pull, self)
-        raise NotFoundError(f"Could not resolve to a PullRequest with the number of {number}.")
+        """One of them. Raises NotFoundError."""
+        pull = self._open.pulls.get(number)
+        if pull is None:
+            raise NotFoundError(f"Could not resolve to a PullRequest with the number of {number}.")
+        return PullRequest(pull, self)
 
     def pull_requests(self, info: Any, **given: Any) -> Connection:
         """Filtered and ordered (by number, oldest first, unless said)."""
-        rows = self.pulls
         states, head, base = given.get("states"), given.get("head_ref_name"), given.get("base_ref_name")
         labels = set(given.get("labels") or ())
-        rows = [
-            pull
-            for pull in rows
-            if (not states or pull.state in states)
-            and (not head or pull.opened.branch == head)
-            and (not base or base == "main")
-            and (not labels or labels & set(pull.labels))
-        ]
-        order = given.get("order_by") or {"field": "CREATED_AT", "direction": "ASC"}
-        sign = -1 if order["direction"] == "DESC" else 1
-
-        def key(pull: st.PullRequest) -> tuple[int, int]:
-            at = pull.updated_at if order["field"] == "UPDATED_AT" else pull.opened.at
-            return sign * int(at.timestamp()), sign * pull.number
-
-        rows.sort(key=key)
+        rows, key = ordered(self._open, "pulls", given.get("order_by"))
+        if states or head or base or labels:
+            rows = [
+                pull
+                for pull in rows
+                if (not states or pull.state in states)
+                and (not head or pull.opened.branch == head)
+                and (not base or base == "main")
+                and (not labels or labels & set(pull.labels))
+            ]
         return Connection(rows, lambda pull: PullRequest(pull, self), key, **paging(given))
+
+    def issue(self, info: Any, number: int) -> Issue:
+        """One of them. Raises NotFoundError."""
+        issue = self._open.issues.get(number)
+        if issue is None:
+            raise NotFoundError(f"Could not resolve to an Issue with the number of {number}.")
+        return Issue(issue, self)
+
+    def issues(self, info: Any, **given: Any) -> Connection:
+        """Filtered and ordered; none where they are switched off."""
+        filters = given.get("filter_by") or {}
+        states = given.get("states") or filters.get("states")
+        since = moment(filters["since"]) if filters.get("since") else None
+        labels = set(given.get("labels") or filters.get("labels") or ())
+        rows, key = ordered(self._open, "issues", given.get("order_by"))
+        rows = [
+            issue
+            for issue in rows
+            if (not states or issue.state in states)
+            and (since is None or issue.updated_at >= since)
+            and (not labels or labels & set(issue.labels))
+        ]
+        return Connection(rows, lambda issue: Issue(issue, self), key, **paging(given))
+
+    def milestones(self, info: Any, **given: Any) -> Connection:
+        """Those of every repository here."""
+        return Connection(MILESTONES, lambda title: Milestone(title, self.repo), **paging(given))
+
+    # Releases, tags, deployments
 
     def deployments(self, info: Any, **given: Any) -> Connection:
         """Oldest first unless ordered."""
         wanted = given.get("environments")
-        rows = [d for d in self.graph.state.deployments.values() if d.created.repository == self.name]
-        rows = [d for d in rows if not wanted or d.created.environment in wanted]
+        rows = [d for d in self._open.deployments.values() if not wanted or d.created.environment in wanted]
         sign = -1 if (given.get("order_by") or {}).get("direction") == "DESC" else 1
-        rows.sort(key=lambda d: sign * d.id)
+        rows = rows[::sign]
         return Connection(rows, lambda d: Deployment(d, self), lambda d: (sign * d.id,), **paging(given))
 
+    def releases(self, info: Any, **given: Any) -> Connection:
+        """Newest first unless ordered."""
+        order = given.get("order_by") or {"field": "CREATED_AT", "direction": "DESC"}
+        sign = -1 if order["direction"] == "DESC" else 1
+        rows = list(self._open.releases.values())
 
-# Commits
+        def key(release: st.Release) -> tuple[Any, ...]:
+            return (release.created.tag,) if order["field"] == "NAME" else (sign * release.id,)
 
+        rows.sort(key=key, reverse=order["field"] == "NAME" and sign < 0)
+        by = key if order["field"] != "NAME" else None
+        return Connection(rows, lambda r: Release(r, self), by, **paging(given))
 
-class Commit:
-    """A commit; a merge commit is by who merged."""
-
-    typename = "Commit"
-
-    def __init__(self, commit: ev.Commit, repository: Repository) -> None:
-        self.commit, self.repository = commit, repository
-        self.oid, self.abbreviated_oid = commit.oid, commit.oid[:7]
-        self.id = node_id("C", commit.oid)
-        self.url = self.commit_url = f"{repository.url}/commit/{commit.oid}"
-        self.authored_date, self.committed_date = iso_seconds(commit.authored_at), iso_seconds(commit.committed_at)
-        self.message = commit.message
-        self.message_headline, _, rest = commit.message.partition("\n")
-        self.message_body = rest.strip()
-        self.additions, self.deletions, self.changed_files_if_available = commit.additions, commit.deletions, 1
-        self.author = self.committer = GitActor(org.BY_LOGIN[commit.author], commit.authored_at)
-
-    def authors(self, info: Any, **given: Any) -> Connection:
-        """The author, then co-authors."""
-        lines = (line for line in self.message.splitlines() if line.lower().startswith("co-authored-by:"))
-        named = [p for line in lines for p in org.PEOPLE if f"<{p.email}>" in line]
-        people = [org.BY_LOGIN[self.commit.author], *named]
-        return Connection(people, lambda p: GitActor(p, self.commit.authored_at), **paging(given))
+    def release(self, info: Any, tag_name: str) -> Release | None:
+        """By its tag."""
+        found = (r for r in self._open.releases.values() if r.created.tag == tag_name)
+        return next((Release(r, self) for r in found), None)
 
     @property
-    def runs(self) -> list[st.WorkflowRun]:
-        """CI on this commit."""
-        return self.repository.graph.runs_of(self.oid)
+    def latest_release(self) -> Release | None:
+        """The newest that is out."""
+        found = latest_release(self._open)
+        return Release(found, self) if found else None
 
-    @property
-    def status_check_rollup(self) -> StatusCheckRollup | None:
-        """None without checks."""
-        return StatusCheckRollup(self) if self.runs else None
+    def ref(self, info: Any, qualified_name: str) -> Ref | None:
+        """A branch or a tag."""
+        kind, _, name = qualified_name.removeprefix("refs/").partition("/")
+        if kind == "tags":
+            tag = self._open.tags.get(name)
+            return TagRef(tag, self) if tag else None
+        return self.default_branch_ref if qualified_name in ("refs/heads/main", "main") else None
 
-    def check_suites(self, info: Any, **given: Any) -> Connection:
-        """One suite a workflow run."""
-        return Connection(self.runs, lambda run: CheckSuite(run, self), **paging(given))
-
-
-class GitActor:
-    """Name and address in a commit; `user` only of humans, as bots are no users."""
-
-    typename = "GitActor"
-
-    def __init__(self, person: Person, at: datetime) -> None:
-        self.name, self.email, self.date = person.git_name, person.email, iso_seconds(at)
-        self.user = None if person.is_agent else Account(person)
-
-    def avatar_url(self, info: Any, **_: Any) -> str:
-        """A picture that is not there."""
-        return f"{WEB}/avatars/{self.email}"
-
-
-# Pull requests
+    def refs(self, info: Any, ref_prefix: str, **given: Any) -> Connection:
+        """Branches or tags: by name, or tags by the date of what they point at."""
+        if not ref_prefix.startswith("refs/tags"):
+            heads = [self.default_branch_ref] if self.repo.landed and ref_prefix.startswith("refs/heads") else []
+            return Connection(heads, lambda ref: ref, **paging(given))
+        tags = sorted(self._open.tags.values(), key=lambda t: t.created.name)
+        order = given.get("order_by") or {"field": "ALPHABETICAL", "direction": given.get("direction") or "ASC"}
+        if order["field"] == "TAG_COMMIT_DATE":
+            tags.sort(key=lambda t: self.commit(t.created.sha).commit.committed_at)
+        if order["direction"] == "DESC":
+            tags.reverse()
+        if query := given.get("query"):
+            tags = [t for t in tags if query in t.created.name]
+        return Connection(tags, lambda tag: TagRef(tag, self), **paging(given))
 
 
-class PullRequest:
-    """A pull request."""
+class Milestone:
+    """A milestone: the same in every repository."""
 
-    typename, base_ref_name, author_association = "PullRequest", "main", "MEMBER"
-    is_cross_repository = locked = False
+    typename, closed, closed_at, due_on, state = "Milestone", False, None, None, "OPEN"
+    created_at = updated_at = CREATED_AT
 
-    def __init__(self, pull: st.PullRequest, repository: Repository) -> None:
-        self.pull, self.repository = pull, repository
-        it = pull.opened
-        self.number, self.database_id, self.full_database_id, self.id = (
-            pull.number,
-            pull.id,
-            str(pull.id),
-            node_id("PR", pull.id),
-        )
-        self.title, self.body, self.body_text, self.state = it.title, it.body, it.body, pull.state
-        self.resource_path = f"{repository.resource_path}/pull/{pull.number}"
-        self.url = self.permalink = WEB + self.resource_path
-        self.author, self.is_draft, self.changed_files = Account(pull.author), pull.draft, pull.files
-        self.additions, self.deletions = sum(c.additions for c in pull.commits), sum(c.deletions for c in pull.commits)
-        self.created_at = self.published_at = iso_seconds(it.at)
-        self.updated_at, self.closed_at = iso_seconds(pull.updated_at), iso_seconds(pull.closed_at)
-        self.closed, self.merged = pull.closed_at is not None, pull.merged is not None
-        self.merged_at = iso_seconds(pull.merged.at) if pull.merged else None
-        self.merged_by = Account(org.BY_LOGIN[pull.merged.actor]) if pull.merged else None
-        self.mergeable = "UNKNOWN" if self.closed else "MERGEABLE"
-        self.head_ref_name, self.head_ref_oid = it.branch, pull.head
-        self.base_repository = self.head_repository = repository
-        self.review_decision, self.total_comments_count = pull.review_decision, 0
-
-    @property
-    def merge_commit(self) -> Commit | None:
-        """The commit on main."""
-        merged = self.pull.merged
-        return self.repository.graph.commit(merged.sha, self.repository) if merged else None
-
-    @property
-    def status_check_rollup(self) -> StatusCheckRollup | None:
-        """That of the head."""
-        return Commit(self.pull.commits[-1], self.repository).status_check_rollup
-
-    def commits(self, info: Any, **given: Any) -> Connection:
-        """Oldest first."""
-        return Connection(self.pull.commits, lambda c: PullRequestCommit(c, self), **paging(given))
-
-    def labels(self, info: Any, **given: Any) -> Connection:
-        """In the order they were put on."""
-        return Connection(self.pull.labels, lambda name: Label(name, self.repository), **paging(given))
-
-    def reviews(self, info: Any, **given: Any) -> Connection:
-        """Oldest first."""
-        states, author = given.get("states"), given.get("author")
-        rows = [r for r in self.pull.reviews if (not states or r.state in states) and author in (None, r.author.login)]
-        return Connection(rows, lambda r: Review(r, self), **paging(given))
-
-    def review_requests(self, info: Any, **given: Any) -> Connection:
-        """Who still owes a review."""
-        return Connection(self.pull.requested_reviewers, lambda p: ReviewRequest(p, self), **paging(given))
-
-    def timeline_items(self, info: Any, **given: Any) -> Connection:
-        """Oldest first; by type and since."""
-        items = sorted(self._timeline(), key=lambda item: str(item.created_at))
-        types, since = given.get("item_types"), given.get("since")
-        items = [i for i in items if not types or _ITEM_TYPES[i.typename] in types]
-        return Connection([i for i in items if not since or str(i.created_at) >= since], lambda i: i, **paging(given))
-
-    def _timeline(self) -> Iterable[Any]:
-        pull = self.pull
-        yield from (PullRequestCommit(c, self) for c in pull.commits)
-        yield from (Review(r, self) for r in pull.reviews)
-        yield from (TimelineEvent("ReadyForReviewEvent", e, e.actor, self) for e in pull.ready)
-        yield from (
-            TimelineEvent("LabeledEvent", e, e.actor, self, label=Label(e.label, self.repository)) for e in pull.labeled
-        )
-        for request in pull.requests:
-            reviewer = Account(org.BY_LOGIN[request.reviewer])
-            yield TimelineEvent("ReviewRequestedEvent", request, request.actor, self, requested_reviewer=reviewer)
-        if pull.merged:
-            yield TimelineEvent("MergedEvent", pull.merged, pull.merged.actor, self, commit=self.merge_commit)
-        end = pull.merged or pull.closed
-        if end:
-            yield TimelineEvent("ClosedEvent", end, end.actor, self)
-
-    assignees = staticmethod(lambda info, **given: empty(**given))
-    closing_issues_references = staticmethod(lambda info, **given: empty(**given))
-    comments = staticmethod(lambda info, **given: empty(**given))
-    review_threads = staticmethod(lambda info, **given: empty(**given))
+    def __init__(self, title: str, repo: st.Repo) -> None:
+        self.title, self.number = title, MILESTONES.index(title) + 1
+        self.id = node_id("MI", number_of(f"{repo.place.id}/{title}"))
+        self.url = f"{WEB}/{repo.full_name}/milestone/{self.number}"
 
 
-class PullRequestCommit:
-    """A commit in a pull request."""
+def ordered(
+    repo: st.Repo, what: str, order: dict[str, str] | None
+) -> tuple[list[Any], Callable[[Any], tuple[Any, ...]]]:
+    """A repository's `pulls` or `issues` in an order, and the key of it. Sorted once, until something happens there."""
+    order = order or {"field": "CREATED_AT", "direction": "ASC"}
+    sign = -1 if order["direction"] == "DESC" else 1
+    field = _SUBJECT_KEYS[order["field"]]
 
-    typename = "PullRequestCommit"
+    def key(it: st.Subject) -> tuple[int, int]:
+        value = field(it)
+        return sign * int(value.timestamp() if hasattr(value, "timestamp") else value), sign * it.number
 
-    def __init__(self, commit: ev.Commit, pull: PullRequest) -> None:
-        self.commit, self.id = Commit(commit, pull.repository), node_id("PURC", f"{pull.number}/{commit.oid}")
-        self.url, self.created_at = f"{pull.url}/commits/{commit.oid}", iso_seconds(commit.committed_at)
-
-
-class Label:
-    """A label."""
-
-    typename, color = "Label", "0e8a16"
-
-    def __init__(self, name: str, repository: Repository) -> None:
-        self.name, self.description = name, None
-        self.id, self.url = node_id("LA", f"{repository.name}/{name}"), f"{repository.url}/labels/{name}"
-
-
-class Review:
-    """A submitted review."""
-
-    typename, author_association = "PullRequestReview", "MEMBER"
-
-    def __init__(self, review: st.Review, pull: PullRequest) -> None:
-        self._review, self.pull_request = review, pull
-        self.database_id, self.full_database_id, self.id = review.id, str(review.id), node_id("PRR", review.id)
-        self.author, self.body, self.state = Account(review.author), review.body, review.state
-        self.created_at = self.submitted_at = self.published_at = self.updated_at = iso_seconds(review.at)
-        self.url = f"{pull.url}#pullrequestreview-{review.id}"
-
-    @property
-    def commit(self) -> Commit:
-        """What was reviewed."""
-        commits = self.pull_request.pull.commits
-        found = next((c for c in commits if c.oid == self._review.oid), commits[-1])
-        return Commit(found, self.pull_request.repository)
-
-    comments = staticmethod(lambda info, **given: empty(**given))
-
-
-class ReviewRequest:
-    """Somebody who owes a review."""
-
-    typename, as_code_owner = "ReviewRequest", False
-
-    def __init__(self, person: Person, pull: PullRequest) -> None:
-        self.database_id = number_of(f"{pull.id}/{person.login}") % 2_000_000_000
-        self.id, self.requested_reviewer = node_id("RR", self.database_id), Account(person)
-
-
-class TimelineEvent:
-    """Something that happened to a pull request."""
-
-    merge_ref_name = "main"
-
-    def __init__(self, typename: str, event: ev.Event, actor: str, pull: PullRequest, **more: Any) -> None:
-        self.typename, self.created_at, self.pull_request = typename, iso_seconds(event.at), pull
-        self.id, self.actor = (
-            node_id("EV", f"{pull.id}/{typename}/{event.at.timestamp():.0f}"),
-            Account(org.BY_LOGIN[actor]),
-        )
-        self.label, self.commit = more.get("label"), more.get("commit")
-        self.requested_reviewer = more.get("requested_reviewer")
-
-
-_ITEM_TYPES = {
-    "PullRequestCommit": "PULL_REQUEST_COMMIT",
-    "PullRequestReview": "PULL_REQUEST_REVIEW",
-    "ReadyForReviewEvent": "READY_FOR_REVIEW_EVENT",
-    "LabeledEvent": "LABELED_EVENT",
-    "ReviewRequestedEvent": "REVIEW_REQUESTED_EVENT",
-    "MergedEvent": "MERGED_EVENT",
-    "ClosedEvent": "CLOSED_EVENT",
-}
+    held: dict[int, Any] = getattr(repo, what)
+    name = f"{what}/{order['field']}/{sign}"
+    return repo.kept(name, lambda: sorted(held.values(), key=key)), key
 
 
 class Graph:
-    """The entry: what a query's root fields give."""
+    """One request's way into the state."""
 
-    def __init__(self, state: st.State) -> None:
-        self.state = state
-        self._runs: dict[str, list[st.WorkflowRun]] = {}
-        for run in state.runs.values():
-            self._runs.setdefault(run.started.sha, []).append(run)
-        self._merges = {p.merged.sha: p for p in state.pull_requests.values() if p.merged}
+    def __init__(self, state: State) -> None:
+        self.state, self.hub = state, state.hub
+        self._repositories: dict[int, Repository] = {}
+        self._suites: dict[int, CheckSuite] = {}
 
-    def runs_of(self, oid: str) -> list[st.WorkflowRun]:
-        """CI on a commit."""
-        return self._runs.get(oid, [])
+    def repository(self, repo: st.Repo) -> Repository:
+        """The object of a repository."""
+        found = self._repositories.get(repo.place.id)
+        if found is None:
+            found = self._repositories[repo.place.id] = Repository(repo, self)
+        return found
 
-    def repository(self, name: str) -> Repository:
-        """By its name."""
-        return Repository(name, self)
+    def suite(self, suite: st.Suite) -> CheckSuite:
+        """The object of a check suite."""
+        found = self._suites.get(suite.id)
+        if found is None:
+            found = self._suites[suite.id] = CheckSuite(suite, self)
+        return found
 
-    def find(self, owner: str, name: str) -> Repository:
-        """By owner and name, in any case. Raises NotFoundError."""
-        real = next((r for r in org.REPOSITORIES if r == name.lower()), None)
-        if owner.lower() != org.ORGANISATION or real is None:
+    def find(self, owner: str, name: str, *, follow_renames: bool = True) -> Repository:
+        """By owner and name, in any case, old ones too. Raises NotFoundError."""
+        full = f"{owner}/{name}".lower()
+        repo = self.hub.names.get(full)
+        if repo is None or not (follow_renames or repo.full_name.lower() == full):
             raise NotFoundError(f"Could not resolve to a Repository with the name '{owner}/{name}'.")
-        return self.repository(real)
+        return self.repository(repo)
 
     def organization(self, login: str) -> Organization:
         """By its login. Raises NotFoundError."""
-        if login.lower() != org.ORGANISATION:
+        if login.lower() not in OWNERS:
             raise NotFoundError(f"Could not resolve to an Organization with the login of '{login}'.")
-        return Organization(self)
-
-    def commit(self, oid: str, repository: Repository) -> Commit:
-        """A merge commit on main (what the world deploys)."""
-        pull = self._merges.get(oid)
-        if pull is None or pull.merged is None:
-            origin = ev.Commit(oid, org.PLATFORM.lead.login, self.state.now, self.state.now, "Start", 0, 0)
-            return Commit(origin, repository)
-        at, title = pull.merged.at, f"{pull.opened.title} (#{pull.number})"
-        added, deleted = sum(c.additions for c in pull.commits), sum(c.deletions for c in pull.commits)
-        return Commit(ev.Commit(oid, pull.merged.actor, at, at, title, added, deleted), repository)
+        return Organization(login.lower(), self)
 
     def node(self, wanted: str) -> Any:
-        """A pull request or a repository by its global id. Raises NotFoundError."""
-        for pull in self.state.pull_requests.values():
-            if node_id("PR", pull.id) == wanted:
-                return PullRequest(pull, self.repository(pull.repository))
-        for name in org.REPOSITORIES:
-            if self.repository(name).id == wanted:
-                return self.repository(name)
-        raise NotFoundError(f"Could not resolve to a node with the global id of '{wanted}'")
+        """Anything by its global id. Raises NotFoundError, ForbiddenError."""
+        found = self.hub.nodes.get(wanted)
+        if found is None:
+            raise NotFoundError(f"Could not resolve to a node with the global id of '{wanted}'")
+        if isinstance(found, st.Repo):
+            return self.repository(found)
+        if isinstance(found, st.Check):
+            return self._allowed(found.suite.repo, lambda r: CheckRun(found, self))
+        if isinstance(found, tuple):
+            repo, commit = found
+            return self._allowed(repo, lambda r: Commit(commit, r))
+        makers: dict[type, Callable[[Repository], Any]] = {
+            st.PullRequest: lambda r: PullRequest(found, r),
+            st.Issue: lambda r: Issue(found, r),
+            st.Deployment: lambda r: Deployment(found, r),
+            st.Release: lambda r: Release(found, r),
+            st.Suite: lambda r: self.suite(found),
+            st.WorkflowRun: lambda r: WorkflowRun(found, self),
+        }
+        return self._allowed(found.repo, makers[type(found)])
+
+    def _allowed(self, repo: st.Repo, make: Callable[[Repository], Any]) -> Any:
+        if repo.place.forbidden:
+            raise ForbiddenError
+        return make(self.repository(repo))
+
+    def nodes(self, wanted: list[str]) -> list[Any]:
+        """Several, with the error in the place of one that fails."""
+        found: list[Any] = []
+        for one in wanted:
+            try:
+                found.append(self.node(one))
+            except (NotFoundError, ForbiddenError) as error:
+                found.append(error)
+        return found

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
 from graphql import (
+    ExecutionResult,
     FieldNode,
     FragmentDefinitionNode,
     FragmentSpreadNode,
@@ -29,9 +30,11 @@ from graphql.language import DocumentNode
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Budget, Json, iso_seconds
+from forge_demo.apis.github_execute import execute
 from forge_demo.apis.github_graph import Graph
-from forge_demo.apis.github_objects import Account
-from forge_demo.state import State, node_id
+from forge_demo.apis.github_objects import NotFoundError, account
+from forge_demo.github_places import ACCOUNTS, node_id
+from forge_demo.state import State
 
 MAX_PAGE, MAX_NODES = 100, 500_000
 SCHEMA_FILE = Path(__file__).parent.parent / "schema" / "github.graphql"
@@ -54,13 +57,9 @@ class _RefusedError(Exception):
 
 def run(state: State, request: Json, budget: Budget) -> Json:
     """Answer one request: always a body for status 200, as GitHub gives errors inside it."""
-    try:
-        document = parse(str(request.get("query") or ""))
-    except GraphQLError as error:
-        return {"errors": [{"message": error.message, "locations": _locations(error)}]}
-    problems = validate(schema(), document)
-    if problems:
-        return {"errors": [_told(problem) for problem in problems]}
+    document, problems = _read(str(request.get("query") or ""))
+    if document is None:
+        return {"errors": problems}
     variables = request.get("variables") or {}
     try:
         cost, nodes = _price(document, variables)
@@ -68,19 +67,42 @@ def run(state: State, request: Json, budget: Budget) -> Json:
         return {"errors": [{"type": refusal.kind, "message": str(refusal)}]}
     if not budget.take(cost):
         return {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 7000002."}]}
+    root = _Root(state, budget, cost, nodes)
+    if "__schema" in request["query"] or "__type(" in request["query"]:
+        result = slowly(document, root, variables, request.get("operationName"))
+        data, errors = result.data, list(result.errors or ())
+    else:
+        data, errors = execute(schema(), document, root, variables, request.get("operationName"), _snake)
+    body: Json = {"data": data}
+    if errors:
+        body["errors"] = [_told(error) for error in errors]
+    return body
+
+
+@lru_cache(maxsize=64)
+def _read(text: str) -> tuple[DocumentNode | None, list[Json]]:
+    """A query that is valid, or what is wrong with it."""
+    try:
+        document = parse(text)
+    except GraphQLError as error:
+        return None, [{"message": error.message, "locations": _locations(error)}]
+    problems = validate(schema(), document)
+    return (None, [_told(problem) for problem in problems]) if problems else (document, [])
+
+
+def slowly(document: DocumentNode, root: Any, variables: Json, operation_name: str | None = None) -> ExecutionResult:
+    """By graphql-core's own executor: for introspection, and to compare with."""
     result = execute_sync(
         schema(),
         document,
-        root_value=_Root(state, budget, cost, nodes),
+        root_value=root,
         variable_values=variables,
-        operation_name=request.get("operationName"),
+        operation_name=operation_name,
         field_resolver=_resolve,
         type_resolver=lambda value, *_: str(value.typename),
     )
-    body: Json = {"data": result.data}
-    if result.errors:
-        body["errors"] = [_told(error) for error in result.errors]
-    return body
+    assert isinstance(result, ExecutionResult)  # noqa: S101
+    return result
 
 
 def _resolve(source: Any, info: GraphQLResolveInfo[None], **arguments: Any) -> Any:
@@ -96,6 +118,12 @@ def _snake(name: str) -> str:
     return _CAMEL.sub(r"_\1", name).lower()
 
 
+class TooManyIdsError(Exception):
+    """More ids than `nodes` takes."""
+
+    type = "ARGUMENT_LIMIT"
+
+
 class _Root:
     def __init__(self, state: State, budget: Budget, cost: int, nodes: int) -> None:
         self._graph = Graph(state)
@@ -105,22 +133,30 @@ class _Root:
         reset = iso_seconds(datetime.fromtimestamp(budget.resets_at, UTC))
         shown = {"limit": limit, "cost": cost, "remaining": limit - used, "used": used, "node_count": nodes}
         self._rate_limit = shown | {"reset_at": reset}
-        self.id, self.viewer = node_id("Q", "query"), Account(org.PLATFORM.lead)
+        self.id, self.viewer = node_id("Q", "query"), account(org.PLATFORM.lead)
 
-    def rate_limit(self, info: GraphQLResolveInfo[None], dry_run: bool = False) -> Json:
+    def rate_limit(self, info: Any, dry_run: bool = False) -> Json:
         return self._rate_limit
 
-    def repository(self, info: GraphQLResolveInfo[None], owner: str, name: str, **_: Any) -> Any:
-        return self._graph.find(owner, name)
+    def repository(self, info: Any, owner: str, name: str, follow_renames: bool = True) -> Any:
+        return self._graph.find(owner, name, follow_renames=follow_renames)
 
-    def organization(self, info: GraphQLResolveInfo[None], login: str) -> Any:
+    def organization(self, info: Any, login: str) -> Any:
         return self._graph.organization(login)
 
-    def node(self, info: GraphQLResolveInfo[None], id: str) -> Any:
+    def user(self, info: Any, login: str) -> Any:
+        person = ACCOUNTS.get(login)
+        if person is None or person.is_agent or account(person) is None:
+            raise NotFoundError(f"Could not resolve to a User with the login of '{login}'.")
+        return account(person)
+
+    def node(self, info: Any, id: str) -> Any:
         return self._graph.node(id)
 
-    def nodes(self, info: GraphQLResolveInfo[None], ids: list[str]) -> list[Any]:
-        return [self._graph.node(id_) for id_ in ids]
+    def nodes(self, info: Any, ids: list[str]) -> list[Any]:
+        if len(ids) > MAX_PAGE:
+            raise TooManyIdsError(f"You may not provide more than {MAX_PAGE} node ids; you provided {len(ids)}.")
+        return self._graph.nodes(ids)
 
 
 def _told(error: GraphQLError) -> Json:

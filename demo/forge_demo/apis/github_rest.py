@@ -1,15 +1,19 @@
-"""The bodies of GitHub's REST answers, by its OpenAPI description."""
+"""The bodies of GitHub's REST answers about repositories, pull requests and commits, by its OpenAPI description."""
 
 from __future__ import annotations
 
-from forge_demo import events as ev
-from forge_demo import organisation as org
-from forge_demo.apis.common import Json, iso_seconds
-from forge_demo.apis.github_objects import WEB, number_of
-from forge_demo.organisation import Person
-from forge_demo.state import Deployment, PullRequest, Review, State, WorkflowRun, node_id
+from typing import Any, cast
+from urllib.parse import quote
 
-CREATED_AT = "2022-03-01T09:00:00Z"
+from forge_demo import events as ev
+from forge_demo import github_things as st
+from forge_demo.apis.common import Json, iso_seconds
+from forge_demo.apis.github_commits import git_email
+from forge_demo.apis.github_graph import OWNERS, Milestone
+from forge_demo.apis.github_objects import WEB, Team, number_of
+from forge_demo.github_places import ACCOUNTS, CREATED_AT, STRANGER, node_id
+from forge_demo.organisation import Person
+
 _USER_LINKS = {
     "followers_url": "followers",
     "following_url": "following{/other_user}",
@@ -63,30 +67,33 @@ def _account(login: str, number: int, kind: str, base: str) -> Json:
     }
 
 
-def _owner(base: str) -> Json:
-    return _account(org.ORGANISATION, 7_000_001, "Organization", base)
+def owner(login: str, base: str) -> Json:
+    """An organisation as a simple-user."""
+    return _account(login, OWNERS.get(login, number_of(login)), "Organization", base)
 
 
-def repository(name: str, state: State, base: str) -> Json:
-    """A minimal-repository, with what `repository` needs too."""
-    full, number = f"{org.ORGANISATION}/{name}", 500_000 + org.REPOSITORIES.index(name)
+def repository(repo: st.Repo, base: str) -> Json:
+    """A minimal-repository, with what `repository` needs too. Made once, until something happens there."""
+    return cast(Json, repo.kept(f"rest/{base}", lambda: _repository(repo, base)))
+
+
+def _repository(repo: st.Repo, base: str) -> Json:
+    full, place = repo.full_name, repo.place
     address = f"{base}/repos/{full}"
-    pulls = state.pulls_of(name)
-    pushed = iso_seconds(max((c.committed_at for pull in pulls for c in pull.commits), default=None)) or CREATED_AT
-    open_pulls = sum(pull.state == "OPEN" for pull in pulls)
+    waiting = sum(p.state == "OPEN" for p in repo.pulls.values()) + sum(i.state == "OPEN" for i in repo.issues.values())
     links = {
         f"{key}_url": f"{address}/{tail}"
         for key, _, tail in (link.partition(":") for link in _REPOSITORY_LINKS.split())
     }
     return {
-        "id": number,
-        "node_id": node_id("R", number),
-        "name": name,
+        "id": place.id,
+        "node_id": repo.node_id,
+        "name": repo.name,
         "full_name": full,
-        "private": True,
-        "owner": _owner(base),
+        "private": place.private,
+        "owner": owner(repo.owner, base),
         "html_url": f"{WEB}/{full}",
-        "description": f"The {name} service",
+        "description": f"The {place.key} service",
         "fork": False,
         "url": address,
         **links,
@@ -103,41 +110,41 @@ def repository(name: str, state: State, base: str) -> Json:
         "stargazers_count": 3,
         "watchers_count": 3,
         "watchers": 3,
-        "size": 4096,
+        "size": 4096 if repo.landed else 0,
         "default_branch": "main",
-        "open_issues_count": open_pulls,
-        "open_issues": open_pulls,
+        "open_issues_count": waiting,
+        "open_issues": waiting,
         "is_template": False,
-        "topics": [],
-        "has_issues": True,
+        "topics": list(place.topics),
+        "has_issues": place.issues,
         "has_projects": False,
         "has_wiki": False,
         "has_pages": False,
         "has_downloads": True,
         "has_discussions": False,
-        "archived": False,
+        "archived": repo.archived,
         "disabled": False,
-        "visibility": "private",
+        "visibility": "private" if place.private else "public",
         "web_commit_signoff_required": False,
         "allow_forking": False,
         "permissions": {"admin": False, "maintain": False, "push": False, "triage": False, "pull": True},
         "created_at": CREATED_AT,
-        "pushed_at": pushed,
-        "updated_at": pushed,
+        "pushed_at": iso_seconds(repo.pushed_at) or CREATED_AT,
+        "updated_at": iso_seconds(repo.updated_at) or CREATED_AT,
     }
 
 
-def full_repository(name: str, state: State, base: str) -> Json:
+def full_repository(repo: st.Repo, base: str) -> Json:
     """A full-repository."""
-    return {**repository(name, state, base), "network_count": 0, "subscribers_count": 9, "organization": _owner(base)}
+    organization = owner(repo.owner, base)
+    return {**repository(repo, base), "network_count": 0, "subscribers_count": 9, "organization": organization}
 
 
-def pull_simple(pull: PullRequest, state: State, base: str) -> Json:
+def pull_simple(pull: st.PullRequest, base: str) -> Json:
     """A pull-request-simple: no sizes, as in the real listing."""
-    full = f"{org.ORGANISATION}/{pull.repository}"
+    full = pull.repo.full_name
     address, web = f"{base}/repos/{full}/pulls/{pull.number}", f"{WEB}/{full}/pull/{pull.number}"
     issue = f"{base}/repos/{full}/issues/{pull.number}"
-    repo = repository(pull.repository, state, base)
     statuses = f"{base}/repos/{full}/statuses/{pull.head}"
     links = {
         "self": address,
@@ -149,10 +156,11 @@ def pull_simple(pull: PullRequest, state: State, base: str) -> Json:
         "commits": f"{address}/commits",
         "statuses": statuses,
     }
+    assignees = [user(person, base) for person in pull.assignees]
     return {
         "url": address,
         "id": pull.id,
-        "node_id": node_id("PR", pull.id),
+        "node_id": pull.node_id,
         "html_url": web,
         "diff_url": f"{web}.diff",
         "patch_url": f"{web}.patch",
@@ -165,23 +173,23 @@ def pull_simple(pull: PullRequest, state: State, base: str) -> Json:
         "number": pull.number,
         "state": "open" if pull.state == "OPEN" else "closed",
         "locked": False,
-        "title": pull.opened.title,
+        "title": pull.title,
         "user": user(pull.author, base),
-        "body": pull.opened.body,
-        "labels": [_label(name, full, base) for name in pull.labels],
-        "milestone": None,
+        "body": pull.body,
+        "labels": [label(name, pull.repo, base) for name in pull.labels],
+        "milestone": milestone(pull.milestone, pull.repo, base),
         "active_lock_reason": None,
-        "created_at": iso_seconds(pull.opened.at),
+        "created_at": iso_seconds(pull.created_at),
         "updated_at": iso_seconds(pull.updated_at),
         "closed_at": iso_seconds(pull.closed_at),
         "merged_at": iso_seconds(pull.merged.at) if pull.merged else None,
         "merge_commit_sha": pull.merged.sha if pull.merged else None,
-        "assignee": None,
-        "assignees": [],
+        "assignee": assignees[0] if assignees else None,
+        "assignees": assignees,
         "requested_reviewers": [user(person, base) for person in pull.requested_reviewers],
-        "requested_teams": [],
-        "head": _branch(pull.opened.branch, pull.head, repo, base),
-        "base": _branch("main", "0" * 40, repo, base),
+        "requested_teams": [_team(name, base) for name in pull.requested if name.startswith("@")],
+        "head": _head(pull, base),
+        "base": _branch("main", pull.repo.head, pull.repo, base),
         "_links": {name: {"href": href} for name, href in links.items()},
         "author_association": "MEMBER",
         "auto_merge": None,
@@ -189,16 +197,16 @@ def pull_simple(pull: PullRequest, state: State, base: str) -> Json:
     }
 
 
-def pull_full(pull: PullRequest, state: State, base: str) -> Json:
+def pull_full(pull: st.PullRequest, base: str) -> Json:
     """A pull-request: with sizes and who merged."""
-    return pull_simple(pull, state, base) | {
+    return pull_simple(pull, base) | {
         "merged": pull.merged is not None,
         "mergeable": None if pull.closed_at else True,
         "rebaseable": None,
         "mergeable_state": "unknown" if pull.closed_at else "clean",
-        "merged_by": user(org.BY_LOGIN[pull.merged.actor], base) if pull.merged else None,
-        "comments": 0,
-        "review_comments": 0,
+        "merged_by": user(ACCOUNTS[pull.merged.actor], base) if pull.merged else None,
+        "comments": len(pull.comments),
+        "review_comments": sum(len(t.comments) for t in pull.threads.values()),
         "maintainer_can_modify": False,
         "commits": len(pull.commits),
         "additions": sum(c.additions for c in pull.commits),
@@ -207,28 +215,91 @@ def pull_full(pull: PullRequest, state: State, base: str) -> Json:
     }
 
 
-def _label(name: str, full: str, base: str) -> Json:
-    address = f"{base}/repos/{full}/labels/{name}"
+def label(name: str, repo: st.Repo, base: str) -> Json:
+    """A label."""
     shape = {
-        "id": number_of(f"{full}/{name}"),
-        "node_id": node_id("LA", f"{full}/{name}"),
-        "url": address,
+        "id": number_of(f"{repo.place.id}/{name}"),
+        "node_id": node_id("LA", f"{repo.place.id}/{name}"),
+        "url": f"{base}/repos/{repo.full_name}/labels/{quote(name)}",
         "name": name,
     }
     return shape | {"description": "", "color": "0e8a16", "default": False}
 
 
-def _branch(name: str, sha: str, repo: Json, base: str) -> Json:
-    return {"label": f"{org.ORGANISATION}:{name}", "ref": name, "sha": sha, "user": _owner(base), "repo": repo}
+def milestone(title: str | None, repo: st.Repo, base: str) -> Json | None:
+    """A milestone."""
+    if title is None:
+        return None
+    it = Milestone(title, repo)
+    address = f"{base}/repos/{repo.full_name}/milestones/{it.number}"
+    number = number_of(f"{repo.place.id}/{title}")
+    return {
+        "url": address,
+        "html_url": it.url,
+        "labels_url": f"{address}/labels",
+        "id": number,
+        "node_id": it.id,
+        "number": it.number,
+        "state": "open",
+        "title": title,
+        "description": None,
+        "creator": None,
+        "open_issues": 1,
+        "closed_issues": 0,
+        "created_at": CREATED_AT,
+        "updated_at": CREATED_AT,
+        "closed_at": None,
+        "due_on": None,
+    }
 
 
-def review(it: Review, pull: PullRequest, base: str) -> Json:
+def _team(name: str, base: str) -> Json:
+    team = Team(name)
+    address = f"{base}/organizations/7000001/team/{team.database_id}"
+    return {
+        "id": team.database_id,
+        "node_id": team.id,
+        "url": address,
+        "html_url": f"{WEB}/orgs/acme-robotics/teams/{team.slug}",
+        "members_url": f"{address}/members{{/member}}",
+        "repositories_url": f"{address}/repos",
+        "name": team.name,
+        "slug": team.slug,
+        "description": None,
+        "permission": "push",
+        "privacy": "closed",
+        "notification_setting": "notifications_enabled",
+        "type": "organization",
+        "parent": None,
+    }
+
+
+def _head(pull: st.PullRequest, base: str) -> Json:
+    fork, branch = pull.opened.fork, pull.opened.branch
+    if fork is None:
+        return _branch(branch, pull.head, pull.repo, base)
+    person = pull.author
+    whose = fork.partition("/")[0] or rest_login(person)
+    repo: Any = None
+    if fork:
+        full, of = fork, repository(pull.repo, base)
+        text = {k: v.replace(pull.repo.full_name, full) for k, v in of.items() if isinstance(v, str)}
+        number = number_of(fork) % 900_000_000
+        repo = {**of, **text, "id": number, "node_id": node_id("R", number), "fork": True, "owner": user(person, base)}
+        repo["name"] = full.partition("/")[2]
+    return {"label": f"{whose}:{branch}", "ref": branch, "sha": pull.head, "user": user(person, base), "repo": repo}
+
+
+def _branch(name: str, sha: str, repo: st.Repo, base: str) -> Json:
+    shape = {"label": f"{repo.owner}:{name}", "ref": name, "sha": sha, "user": owner(repo.owner, base)}
+    return shape | {"repo": repository(repo, base)}
+
+
+def review(it: st.Review, pull: st.PullRequest, base: str) -> Json:
     """A pull-request-review."""
-    full = f"{org.ORGANISATION}/{pull.repository}"
-    web, address = (
-        f"{WEB}/{full}/pull/{pull.number}#pullrequestreview-{it.id}",
-        f"{base}/repos/{full}/pulls/{pull.number}",
-    )
+    full = pull.repo.full_name
+    web = f"{WEB}/{full}/pull/{pull.number}#pullrequestreview-{it.id}"
+    address = f"{base}/repos/{full}/pulls/{pull.number}"
     return {
         "id": it.id,
         "node_id": node_id("PRR", it.id),
@@ -244,13 +315,63 @@ def review(it: Review, pull: PullRequest, base: str) -> Json:
     }
 
 
-def commit(it: ev.Commit, repository_name: str, base: str) -> Json:
-    """A commit."""
-    full, author = f"{org.ORGANISATION}/{repository_name}", org.BY_LOGIN[it.author]
+def review_comment(it: st.ThreadRemark, thread: st.Thread, pull: st.PullRequest, base: str) -> Json:
+    """A pull-request-review-comment."""
+    full = pull.repo.full_name
+    address = f"{base}/repos/{full}/pulls/comments/{it.id}"
+    web, of = f"{WEB}/{full}/pull/{pull.number}#discussion_r{it.id}", f"{base}/repos/{full}/pulls/{pull.number}"
+    shape: Json = {
+        "url": address,
+        "id": it.id,
+        "node_id": node_id("PRRC", it.id),
+        "pull_request_review_id": it.review.id,
+        "diff_hunk": "@@ -1,3 +1,4 @@\n+new",
+        "path": thread.path,
+        "commit_id": thread.oid,
+        "original_commit_id": thread.oid,
+        "user": user(it.author, base),
+        "body": it.body,
+        "created_at": iso_seconds(it.at),
+        "updated_at": iso_seconds(it.at),
+        "html_url": web,
+        "pull_request_url": of,
+        "author_association": "MEMBER",
+        "_links": {"self": {"href": address}, "html": {"href": web}, "pull_request": {"href": of}},
+        "line": thread.line,
+        "original_line": thread.line,
+        "side": "RIGHT",
+        "start_line": None,
+        "original_start_line": None,
+        "start_side": None,
+        "subject_type": "line",
+    }
+    return shape | ({"in_reply_to_id": it.to.id} if it.to else {})
+
+
+def file(number: int, pull: st.PullRequest, base: str) -> Json:
+    """A diff-entry: what was changed is not told."""
+    name, full = f"src/part_{number}.py", pull.repo.full_name
+    return {
+        "sha": pull.head,
+        "filename": name,
+        "status": "modified",
+        "additions": 1,
+        "deletions": 0,
+        "changes": 1,
+        "blob_url": f"{WEB}/{full}/blob/{pull.head}/{name}",
+        "raw_url": f"{WEB}/{full}/raw/{pull.head}/{name}",
+        "contents_url": f"{base}/repos/{full}/contents/{name}?ref={pull.head}",
+    }
+
+
+def commit(it: ev.Commit, repo: st.Repo, base: str) -> Json:
+    """A commit; nobody's address has no account."""
+    full, author = repo.full_name, ACCOUNTS[it.author]
     address, web = f"{base}/repos/{full}/commits/{it.oid}", f"{WEB}/{full}/commit/{it.oid}"
     signed = {"verified": False, "reason": "unsigned", "signature": None, "payload": None, "verified_at": None}
-    who = {"name": author.git_name, "email": author.email}
+    who = {"name": author.git_name, "email": git_email(author)}
     tree = {"sha": it.oid, "url": f"{base}/repos/{full}/git/trees/{it.oid}"}
+    account = None if author == STRANGER else user(author, base)
     return {
         "sha": it.oid,
         "node_id": node_id("C", it.oid),
@@ -266,125 +387,7 @@ def commit(it: ev.Commit, repository_name: str, base: str) -> Json:
         "url": address,
         "html_url": web,
         "comments_url": f"{address}/comments",
-        "author": user(author, base),
-        "committer": user(author, base),
+        "author": account,
+        "committer": account,
         "parents": [],
-    }
-
-
-def run_status(it: WorkflowRun) -> str:
-    """completed or in_progress."""
-    return "in_progress" if it.conclusion is None else "completed"
-
-
-def run(it: WorkflowRun, state: State, base: str) -> Json:
-    """A workflow-run."""
-    name, started = it.started.repository, it.started
-    full = f"{org.ORGANISATION}/{name}"
-    address, web = f"{base}/repos/{full}/actions/runs/{it.id}", f"{WEB}/{full}/actions/runs/{it.id}"
-    pull = state.pull_requests.get(started.ref or "")
-    workflow, suite = number_of(started.name), it.id + 1_000_000_000
-    repo, actor = repository(name, state, base), org.BY_LOGIN[started.actor]
-    return {
-        "id": it.id,
-        "name": started.name,
-        "node_id": node_id("WFR", it.id),
-        "check_suite_id": suite,
-        "check_suite_node_id": node_id("CS", suite),
-        "head_branch": started.branch,
-        "head_sha": started.sha,
-        "path": f".github/workflows/{started.name}.yml",
-        "display_title": pull.opened.title if pull else "Deploy",
-        "run_number": it.number,
-        "run_attempt": started.attempt,
-        "event": "pull_request" if started.ref else "push",
-        "status": run_status(it),
-        "conclusion": it.conclusion,
-        "workflow_id": workflow,
-        "url": address,
-        "html_url": web,
-        "pull_requests": [_short_pull(pull, repo, base)] if pull else [],
-        "created_at": iso_seconds(it.created_at),
-        "updated_at": iso_seconds(it.updated_at),
-        "run_started_at": iso_seconds(started.at),
-        "actor": user(actor, base),
-        "triggering_actor": user(actor, base),
-        "referenced_workflows": [],
-        "jobs_url": f"{address}/jobs",
-        "logs_url": f"{address}/logs",
-        "check_suite_url": f"{base}/repos/{full}/check-suites/{suite}",
-        "artifacts_url": f"{address}/artifacts",
-        "cancel_url": f"{address}/cancel",
-        "rerun_url": f"{address}/rerun",
-        "previous_attempt_url": f"{address}/attempts/{started.attempt - 1}" if started.attempt > 1 else None,
-        "workflow_url": f"{base}/repos/{full}/actions/workflows/{workflow}",
-        "head_commit": {
-            "id": started.sha,
-            "tree_id": started.sha,
-            "message": pull.commits[-1].message if pull else "Deploy",
-            "timestamp": iso_seconds(it.created_at),
-            "author": {"name": actor.git_name, "email": actor.email},
-            "committer": {"name": actor.git_name, "email": actor.email},
-        },
-        "repository": repo,
-        "head_repository": repo,
-    }
-
-
-def _short_pull(pull: PullRequest, repo: Json, base: str) -> Json:
-    short = {"id": repo["id"], "url": repo["url"], "name": repo["name"]}
-    address = f"{base}/repos/{repo['full_name']}/pulls/{pull.number}"
-    head = {"ref": pull.opened.branch, "sha": pull.head, "repo": short}
-    return {
-        "id": pull.id,
-        "number": pull.number,
-        "url": address,
-        "head": head,
-        "base": {"ref": "main", "sha": "0" * 40, "repo": short},
-    }
-
-
-def deployment(it: Deployment, base: str) -> Json:
-    """A deployment."""
-    full = f"{org.ORGANISATION}/{it.created.repository}"
-    address = f"{base}/repos/{full}/deployments/{it.id}"
-    return {
-        "url": address,
-        "id": it.id,
-        "node_id": node_id("DE", it.id),
-        "sha": it.created.sha,
-        "ref": "main",
-        "task": "deploy",
-        "payload": {},
-        "original_environment": it.created.environment,
-        "environment": it.created.environment,
-        "description": None,
-        "creator": user(org.BY_LOGIN[it.created.actor], base),
-        "created_at": iso_seconds(it.created.at),
-        "updated_at": iso_seconds(it.updated_at),
-        "statuses_url": f"{address}/statuses",
-        "repository_url": f"{base}/repos/{full}",
-        "transient_environment": False,
-        "production_environment": it.created.environment == "production",
-    }
-
-
-def deployment_status(number: int, event: ev.DeploymentStatusCreated, of: Deployment, base: str) -> Json:
-    """A deployment-status."""
-    shape = deployment(of, base)
-    return {
-        "url": f"{shape['url']}/statuses/{number}",
-        "id": number,
-        "node_id": node_id("DES", number),
-        "state": event.state,
-        "creator": user(org.BY_LOGIN[event.actor], base),
-        "description": "",
-        "environment": of.created.environment,
-        "target_url": "",
-        "created_at": iso_seconds(event.at),
-        "updated_at": iso_seconds(event.at),
-        "deployment_url": shape["url"],
-        "repository_url": shape["repository_url"],
-        "environment_url": "",
-        "log_url": "",
     }

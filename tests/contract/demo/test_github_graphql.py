@@ -7,7 +7,6 @@ from typing import Any
 
 from forge_demo.apis.common import Live
 from forge_demo.apis.github_graphql import schema
-from forge_demo.state import node_id
 from graphql import (
     GraphQLEnumType,
     GraphQLInputObjectType,
@@ -79,14 +78,22 @@ def _type_differences(name: str, ours: GraphQLNamedType, real: Any) -> Any:
 
 
 def test_every_field_resolves(client: TestClient, live: Live) -> None:
-    pull = next(p for p in live.world.state.pull_requests.values() if p.reviews and p.merged and p.requests)
+    hub = live.state().hub
+    pull = next(p for p in hub.repos["fleet-api"].pulls.values() if p.reviews and p.merged and p.issues)
+    issue, (tag, *_) = pull.issues[0], pull.repo.tags
     known = {
-        "Query.repository": f'(owner: "acme-robotics", name: "{pull.repository}")',
+        "Query.repository": '(owner: "acme-robotics", name: "fleet-api")',
         "Query.organization": '(login: "acme-robotics")',
-        "Query.node": f'(id: "{node_id("PR", pull.id)}")',
-        "Query.nodes": f'(ids: ["{node_id("PR", pull.id)}"])',
+        "Query.user": '(login: "amelie-wagner")',
+        "Query.node": f'(id: "{pull.node_id}")',
+        "Query.nodes": f'(ids: ["{pull.node_id}", "{issue.node_id}", "{hub.repos["atlas"].node_id}"])',
         "Repository.pullRequest": f"(number: {pull.number})",
-        "Organization.repository": f'(name: "{pull.repository}")',
+        "Repository.issue": f"(number: {issue.number})",
+        "Repository.release": f'(tagName: "{tag}")',
+        "Repository.ref": f'(qualifiedName: "refs/tags/{tag}")',
+        "Repository.refs": '(refPrefix: "refs/tags/", first: 1)',
+        "Repository.object": f'(oid: "{pull.head}")',
+        "Organization.repository": '(name: "fleet-api")',
     }
     root = schema().query_type
     assert root is not None
@@ -105,7 +112,7 @@ def _field(parent: Any, name: str, known: dict[str, str], asked: set[str]) -> st
     """The field with everything below it that was not asked for before."""
     field = parent.fields[name]
     asked.add(f"{parent.name}.{name}")
-    arguments = known.get(f"{parent.name}.{name}", "(first: 3)" if "first" in field.args else "")
+    arguments = known.get(f"{parent.name}.{name}", "(first: 1)" if "first" in field.args else "")
     type_ = get_named_type(field.type)
     # An alias keeps fields of one name and different types apart in fragments.
     alias = f"{parent.name.lower()}_{name}: " if parent.name != "Query" else ""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 import pytest
-from forge_demo import truth
+from forge_demo import truth, truth_github, truth_jira, truth_langfuse
 from forge_demo.events import Observation
 from forge_demo.traces import cost_parts
 from forge_demo.world import World
@@ -29,9 +29,9 @@ def test_cost_is_price_times_tokens() -> None:
 
 def test_attributed_and_unattributed_cost_are_all_cost(world: World) -> None:
     attributed = sum(t.cost_usd for t in truth.tickets(world.past).values())
-    total = sum((row["total_cost"] or Decimal(0) for row in truth.observations(world.state)), Decimal(0))
+    total = sum((row["total_cost"] or Decimal(0) for row in truth_langfuse.observations(world.state)), Decimal(0))
     assert attributed + truth.unattributed_cost(world.past) == total
-    assert total == sum(row["total_cost"] for row in truth.traces(world.state))
+    assert total == sum(row["total_cost"] for row in truth_langfuse.traces(world.state))
     assert 0 < truth.unattributed_cost(world.past) < total / 10
 
 
@@ -42,7 +42,7 @@ def test_a_tickets_stages_are_its_cost(world: World) -> None:
 
 def test_tickets_agree_with_the_expected_rows(world: World) -> None:
     tickets = truth.tickets(world.past)
-    issues = {row["key"]: row for row in truth.issues(world.state)}
+    issues = {row["key"]: row for row in truth_jira.issues(world.state)}
     assert tickets.keys() == issues.keys()
     for key, row in issues.items():
         ticket = tickets[key]
@@ -52,7 +52,7 @@ def test_tickets_agree_with_the_expected_rows(world: World) -> None:
             row["resolved_at"],
             row["assignee_name"],
         )
-    pulls = [row for row in truth.pull_requests(world.state) if row["title"].partition(":")[0] in tickets]
+    pulls = [row for row in truth_github.pull_requests(world.state) if row["title"].partition(":")[0] in tickets]
     assert len(pulls) == sum(t.pull_requests for t in tickets.values())
     assert sum(row["state"] == "MERGED" for row in pulls) == sum(t.merged_pull_requests for t in tickets.values())
     assert sum(len(row["reviews"]) for row in pulls) == sum(t.reviews for t in tickets.values())

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from forge_demo import events as ev
 from forge_demo import organisation as org
-from forge_demo import truth
+from forge_demo import truth, truth_github
 from forge_demo.story import Brief
 from forge_demo.world import World
 
@@ -33,7 +33,7 @@ def test_growing_in_steps_gives_the_world_that_was_built_at_once(world: World) -
     grown_until_end = [e for e in grown.past if e.at <= END]
     assert grown_until_end == list(world.past)
     later = World.build(7, end=grown.now, days=(grown.now.date() - world.start.date()).days)
-    assert truth.plain(truth.pull_requests(grown.state)) == truth.plain(truth.pull_requests(later.state))
+    assert truth.plain(truth_github.pull_requests(grown.state)) == truth.plain(truth_github.pull_requests(later.state))
 
 
 def test_nothing_is_shown_before_it_happened(world: World) -> None:
