@@ -9,7 +9,7 @@ import base64
 import json
 from bisect import bisect_right
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
 
@@ -19,9 +19,8 @@ from starlette.routing import Route
 
 from forge_demo import organisation as org
 from forge_demo.apis import langfuse_shapes as shape
-from forge_demo.apis.common import Handler, Json, Live, answer, basic_auth, iso_millis, moment, whole_number
-from forge_demo.events import ScoreAdded
-from forge_demo.state import ObservationState, State, Trace
+from forge_demo.apis.common import Budget, Handler, Json, Live, answer, basic_auth, iso_millis, moment, whole_number
+from forge_demo.state import ObservationState, Score, State, Trace
 
 
 def routes(live: Live) -> list[Route]:
@@ -36,9 +35,28 @@ def routes(live: Live) -> list[Route]:
         "/api/public/observations": api.observations,
         "/api/public/sessions": api.sessions,
         "/api/public/v2/scores": api.scores_v2,
+        "/api/public/scores": api.scores_v1,
     }
     guarded = [Route(path, api.guarded(handler)) for path, handler in paths.items()]
     return [Route("/api/public/health", api.health), *guarded, Route("/{rest:path}", api.not_found)]
+
+
+def _page_of_the_web_application() -> Response:
+    return Response("<!DOCTYPE html><html><body>404</body></html>", 404, media_type="text/html")
+
+
+PLANS = {"hobby": (30, 15), "core": (1000, 30), "pro": (1000, 100)}
+"""Requests a minute: of all endpoints, and of the older ones (Langfuse's documentation, "API limits")."""
+LEGACY = {"traces", "observations", "sessions", "v2/scores", "scores"}
+
+
+def _limited(budget: Budget) -> Response:
+    reset = datetime.fromtimestamp(budget.resets_at, UTC)
+    headers = {"Retry-After": str(budget.wait_seconds), "X-RateLimit-Limit": str(budget.limit)}
+    # Langfuse writes the reset as JavaScript writes a date.
+    shown = f"{reset:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)"
+    headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": shown}
+    return answer({"error": "Rate limit exceeded", "message": "Rate limit exceeded"}, 429, headers)
 
 
 class _Langfuse:
@@ -56,11 +74,9 @@ class _Langfuse:
             if basic_auth(request) != (known.langfuse_public_key, known.langfuse_secret_key):
                 text = "Invalid credentials. Confirm that you've configured the correct host."
                 return answer({"error": "UnauthorizedError", "message": text}, 401)
-            budget = self.live.budget("langfuse")
-            if not budget.take(1):
-                headers = {"Retry-After": str(budget.wait_seconds), "X-RateLimit-Limit": str(budget.limit)}
-                headers |= {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": str(int(budget.resets_at))}
-                return answer({"error": "Rate limit exceeded", "message": "Rate limit exceeded"}, 429, headers)
+            for budget in self._budgets(request.url.path):
+                if not budget.take(1):
+                    return _limited(budget)
             try:
                 return handler(request, self.live.state())
             except _BadRequestError as error:
@@ -68,13 +84,22 @@ class _Langfuse:
 
         return checked
 
+    def _budgets(self, path: str) -> list[Budget]:
+        """That of all requests, and that of the plan: so many a minute, fewer of the older endpoints."""
+        found = [self.live.budget("langfuse")]
+        if (plan := self.live.settings.langfuse_plan) is not None:
+            general, older = PLANS[plan]
+            kind = "legacy" if path.removeprefix("/langfuse/api/public/").split("/{")[0] in LEGACY else "general"
+            found.append(self.live.budget(f"langfuse/{kind}", older if kind == "legacy" else general, seconds=60))
+        return found
+
     async def health(self, request: Request) -> Response:
         """No credentials are needed."""
         return answer({"status": "OK", "version": "4.4.0" if self.live.settings.langfuse_v2 else "3.126.0"})
 
     async def not_found(self, request: Request) -> Response:
         """Langfuse's page for unknown paths is its web application's."""
-        return Response("<!DOCTYPE html><html><body>404</body></html>", 404, media_type="text/html")
+        return _page_of_the_web_application()
 
     def projects(self, request: Request, state: State) -> Response:
         """The project of the key."""
@@ -115,16 +140,21 @@ class _Langfuse:
             text = "v3 APIs are not available on this server"
             return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
         limit = _limit(request.query_params.get("limit"), 100)
-        groups = set(request.query_params.get("fields", "").split(","))
-        rows = sorted(_scores(request, state), key=lambda s: (iso_millis(s.at), s.trace, s.id), reverse=True)
-        position, page = _read_cursor(request.query_params.get("cursor"))
+        query = request.query_params
+        groups = set(filter(None, query.get("fields", "").split(",")))
+        if unknown := groups - {"details", "subject", "annotation"}:
+            raise _BadRequestError("fields", f"Unknown field group {sorted(unknown)[0]}")
+        if "observationId" in query and "traceId" not in query:
+            raise _BadRequestError("observationId", "observationId requires traceId")
+        rows = sorted(_scores(request, state), key=_v3_key, reverse=True)
+        position, page = _read_cursor(query.get("cursor"))
         if position is not None:
-            rows = [row for row in rows if (iso_millis(row.at), row.trace, row.id) < position]
+            rows = [row for row in rows if _v3_key(row) < position]
+        taken = rows[: _page_length(limit, page) if self.live.settings.short_pages else limit]
         meta: Json = {"limit": limit}
-        if len(rows) > limit:
-            last = rows[limit - 1]
-            meta["cursor"] = _cursor((iso_millis(last.at) or "", last.trace, last.id), page + 1)
-        return answer({"data": [shape.score_v3(row, groups) for row in rows[:limit]], "meta": meta})
+        if len(taken) < len(rows):
+            meta["cursor"] = _cursor(_v3_key(taken[-1]) if taken else position, page + 1)
+        return answer({"data": [shape.score_v3(row, groups, state) for row in taken], "meta": meta})
 
     # Legacy pages
 
@@ -156,7 +186,9 @@ class _Langfuse:
             return answer({"error": "LangfuseNotFoundError", "message": text}, 404)
         whole = shape.trace(found, {"core", "io", "metrics"}, {})
         whole["observations"] = [shape.observation(o) for o in found.observations]
-        whole["scores"] = [shape.score_v2(s, state) for s in state.scores if s.trace == found.ingested.id]
+        whole["scores"] = [
+            shape.score_v2(s, state) for s in state.scores.values() if s.added.trace == found.ingested.id
+        ]
         return answer(whole)
 
     def observations(self, request: Request, state: State) -> Response:
@@ -170,15 +202,23 @@ class _Langfuse:
             if trace.ingested.session is not None:
                 first.setdefault(trace.ingested.session, trace)
         query = request.query_params
-        rows = list(first.items())
+        environments = query.getlist("environment")
+        rows = [item for item in first.items() if not environments or item[1].ingested.environment in environments]
         rows = _between(rows, lambda item: item[1].ingested.at, query.get("fromTimestamp"), query.get("toTimestamp"))
         rows.sort(key=lambda item: (item[1].ingested.at, item[0]), reverse=True)
         return self._page(request, rows, shape.session)
 
     def scores_v2(self, request: Request, state: State) -> Response:
         """By page, newest first."""
-        rows = sorted(_scores(request, state), key=lambda s: (s.at, s.id), reverse=True)
+        if not self.live.settings.langfuse_scores_v2:
+            return _page_of_the_web_application()
+        rows = sorted(_scores(request, state), key=_v3_key, reverse=True)
         return self._page(request, rows, lambda score: shape.score_v2(score, state))
+
+    def scores_v1(self, request: Request, state: State) -> Response:
+        """By page, newest first; of traces alone."""
+        rows = [score for score in _scores(request, state) if score.added.session is None]
+        return self._page(request, sorted(rows, key=_v3_key, reverse=True), lambda s: shape.score_v2(s, state))
 
     def _page(self, request: Request, rows: list[Any], make: Callable[[Any], Json]) -> Response:
         if not self.live.settings.langfuse_legacy:
@@ -279,24 +319,47 @@ def _observations(request: Request, state: State) -> list[tuple[Position, Observ
     return rows
 
 
-def _scores(request: Request, state: State) -> list[ScoreAdded]:
+def _scores(request: Request, state: State) -> list[Score]:
+    """What the query selects. v3 takes lists with commas, the older pages repeat `environment`."""
     query = request.query_params
-    rows = [
-        s for s in state.scores if query.get("name", s.name) == s.name and query.get("source", s.source) == s.source
-    ]
-    return _between(rows, lambda s: s.at, query.get("fromTimestamp"), query.get("toTimestamp"))
+
+    def wanted(name: str, value: str | None) -> bool:
+        given = [part for text in query.getlist(name) for part in text.split(",")]
+        return not given or value in given
+
+    def selected(score: Score) -> bool:
+        it = score.added
+        return (
+            wanted("name", it.name)
+            and wanted("source", it.source)
+            and wanted("dataType", it.kind)
+            and wanted("configId", it.config)
+            and wanted("authorUserId", it.author)
+            and wanted("traceId", None if it.session else it.trace)
+            and wanted("observationId", it.observation)
+            and wanted("sessionId", it.session)
+            and wanted("environment", state.traces[it.trace].ingested.environment)
+        )
+
+    rows = [score for score in state.scores.values() if selected(score)]
+    return _between(rows, lambda s: s.timestamp, query.get("fromTimestamp"), query.get("toTimestamp"))
 
 
 def _scores_by_trace(state: State) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
-    for score in state.scores:
-        found.setdefault(score.trace, []).append(score.id)
+    for score in state.scores.values():
+        if score.added.session is None:
+            found.setdefault(score.added.trace, []).append(score.added.id)
     return found
 
 
 # Cursors
 
 Position = tuple[str, str, str]
+
+
+def _v3_key(score: Score) -> Position:
+    return iso_millis(score.timestamp) or "", "", score.added.id
 
 
 def _v2_key(row: ObservationState) -> Position:

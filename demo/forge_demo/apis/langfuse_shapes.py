@@ -7,8 +7,7 @@ from decimal import Decimal
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Json, iso_millis
-from forge_demo.events import ScoreAdded
-from forge_demo.state import ObservationState, State, Trace
+from forge_demo.state import ObservationState, Score, State, Trace
 from forge_demo.traces import cost_parts
 
 METADATA_CUT = 200
@@ -189,52 +188,67 @@ def session(item: tuple[str, Trace]) -> Json:
     }
 
 
-def score_v2(score: ScoreAdded, state: State) -> Json:
+def score_v2(score: Score, state: State) -> Json:
     """A score of the v2 pages."""
-    trace = state.traces.get(score.trace)
+    it = score.added
+    trace = state.traces[it.trace].ingested
+    of_session = it.session is not None
     return {
-        "id": score.id,
+        "id": it.id,
         "projectId": org.LANGFUSE_PROJECT_ID,
-        "traceId": score.trace,
-        "observationId": None,
-        "sessionId": None,
+        "traceId": None if of_session else it.trace,
+        "observationId": it.observation,
+        "sessionId": it.session,
         "datasetRunId": None,
-        "name": score.name,
+        "name": it.name,
         "value": float(score.value),
-        "dataType": "NUMERIC",
-        "source": score.source,
-        "timestamp": iso_millis(score.at),
-        "createdAt": iso_millis(score.at),
-        "updatedAt": iso_millis(score.at),
-        "environment": "production",
-        "authorUserId": None,
+        **({} if (text := _score_text(score)) is None else {"stringValue": text}),
+        "dataType": it.kind,
+        "source": it.source,
+        "timestamp": iso_millis(score.timestamp),
+        "createdAt": iso_millis(it.at),
+        "updatedAt": iso_millis(score.updated_at),
+        "environment": trace.environment,
+        "authorUserId": it.author,
         "comment": score.comment,
-        "metadata": {},
-        "configId": None,
+        "metadata": dict(it.metadata),
+        "configId": it.config,
         "queueId": None,
-        "trace": trace
-        and {"userId": trace.ingested.user, "tags": list(trace.ingested.tags), "environment": "production"},
+        "trace": None
+        if of_session
+        else {"userId": trace.user, "tags": list(trace.tags), "environment": trace.environment},
     }
 
 
-def score_v3(score: ScoreAdded, groups: set[str]) -> Json:
-    """A score of the v3 API: the groups asked for."""
+def score_v3(score: Score, groups: set[str], state: State) -> Json:
+    """A score of the v3 API: the groups asked for; the value is a number, a boolean or a text."""
+    it = score.added
+    values = {"NUMERIC": float(score.value), "BOOLEAN": score.value == 1, "CATEGORICAL": it.text}
     shape: Json = {
-        "id": score.id,
+        "id": it.id,
         "projectId": org.LANGFUSE_PROJECT_ID,
-        "name": score.name,
-        "value": float(score.value),
-        "dataType": "NUMERIC",
-        "source": score.source,
-        "timestamp": iso_millis(score.at),
-        "environment": "production",
-        "createdAt": iso_millis(score.at),
-        "updatedAt": iso_millis(score.at),
+        "name": it.name,
+        "value": values[it.kind],
+        "dataType": it.kind,
+        "source": it.source,
+        "timestamp": iso_millis(score.timestamp),
+        "environment": state.traces[it.trace].ingested.environment,
+        "createdAt": iso_millis(it.at),
+        "updatedAt": iso_millis(score.updated_at),
     }
     if "details" in groups:
-        shape |= {"comment": score.comment, "configId": None, "metadata": {}}
+        shape |= {"comment": score.comment, "configId": it.config, "metadata": dict(it.metadata)}
     if "annotation" in groups:
-        shape |= {"authorUserId": None, "queueId": None}
+        shape |= {"authorUserId": it.author, "queueId": None}
     if "subject" in groups:
-        shape["subject"] = {"kind": "trace", "id": score.trace}
+        if it.session is not None:
+            shape["subject"] = {"kind": "session", "id": it.session}
+        elif it.observation is not None:
+            shape["subject"] = {"kind": "observation", "id": it.observation, "traceId": it.trace}
+        else:
+            shape["subject"] = {"kind": "trace", "id": it.trace}
     return shape
+
+
+def _score_text(score: Score) -> str | None:
+    return str(score.value == 1) if score.added.kind == "BOOLEAN" else score.added.text
