@@ -253,7 +253,7 @@ def plain(column: str, value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, str) and (column.endswith(("_at", "_time", "At")) or column == "timestamp"):
+    if isinstance(value, str) and (column.endswith(("_at", "_time", "At")) or column in ("timestamp", "at")):
         return datetime.fromisoformat(value)
     if column in ("total_cost", "input", "output", "total", "cache_read_input_tokens") and value is not None:
         return float(value)
@@ -261,10 +261,11 @@ def plain(column: str, value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def organisation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
-    """A world of 30 days that stands still two days ago, so that it may be moved on without reaching the future."""
+def organisation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
+    """A world of 30 days (or the module's DAYS) that stands still two days ago, so that it may be moved on."""
+    days = str(getattr(request.module, "DAYS", 30))
     log = (tmp_path_factory.mktemp("demo") / "log").open("wb")
-    command = [str(Path(sys.executable).parent / "forge-demo"), "serve", "--end", "now-2d", "--days", "30"]
+    command = [str(Path(sys.executable).parent / "forge-demo"), "serve", "--end", "now-2d", "--days", days]
     process = subprocess.Popen([*command, "--metrics-days", "1"], stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()
