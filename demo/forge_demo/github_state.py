@@ -161,6 +161,8 @@ class Hub:
         elif event.kind == "pull_request" and (pull := self.pulls.pop(event.of, None)):
             repo.pulls.pop(pull.number)
             self._forget("PR", pull)
+            for review in pull.reviews:
+                self._forget("PRR", review)
         elif event.kind == "issue" and (issue := self.issues.pop(event.of, None)):
             repo.issues.pop(issue.number)
             self._forget("I", issue)
@@ -274,8 +276,13 @@ class Hub:
             return
         if event.author in pull.requested:
             pull.requested.remove(event.author)
-        number = self._next("review", 1_900_000_000)
-        pull.reviews.append(Review(number, event.at, ACCOUNTS[event.author], event.state, event.body, pull.head))
+        self._review(pull, event.at, event.author, event.state, event.body)
+
+    def _review(self, pull: PullRequest, at: datetime, author: str, state: str, body: str) -> Review:
+        review = Review(self._next("review", 1_900_000_000), at, ACCOUNTS[author], state, body, pull.head)
+        pull.reviews.append(review)
+        self.nodes[node_id("PRR", review.id)] = pull, review
+        return review
 
     def _thread_commented(self, event: gh.ThreadCommented) -> None:
         if (pull := self._touch(event.ref, event)) is None:
@@ -284,12 +291,11 @@ class Hub:
         if thread is None:
             thread = Thread(self._next("thread", 700_000_000), event.path, event.line, pull.head)
             pull.threads[event.thread] = thread
+            self.nodes[node_id("PRRT", thread.id)] = pull, thread
         if event.reviewed:
             review = pull.reviews[-1]
         else:  # a single comment is a review of its own to GitHub, without words
-            id_ = self._next("review", 1_900_000_000)
-            review = Review(id_, event.at, ACCOUNTS[event.author], "COMMENTED", "", pull.head)
-            pull.reviews.append(review)
+            review = self._review(pull, event.at, event.author, "COMMENTED", "")
         first = thread.comments[0] if thread.comments else None
         id_ = self._next("thread comment", 1_700_000_000)
         thread.comments.append(ThreadRemark(id_, event.at, ACCOUNTS[event.author], event.body, review, first))
@@ -447,13 +453,14 @@ class Hub:
         deployment.statuses.append((self._next("deployment status", 3_300_000_000), event))
 
 
-def _place_of(found: Any) -> Repo | None:
+def _place_of(found: Any) -> Repo:
+    """The repository that a node is in (or is)."""
+    if isinstance(found, tuple):
+        found = found[0]
     if isinstance(found, Repo):
         return found
-    if isinstance(found, tuple):
-        repo: Repo = found[0]
-        return repo
-    return found.suite.repo if isinstance(found, Check) else found.repo
+    repo: Repo = found.suite.repo if isinstance(found, Check) else found.repo
+    return repo
 
 
 _CHANGES: dict[type[ev.Event], Callable[[Hub, Any], None]] = {

@@ -18,7 +18,7 @@ from forge_demo.apis.github_objects import (
     number_of,
     paging,
 )
-from forge_demo.apis.github_pulls import Issue, PullRequest
+from forge_demo.apis.github_pulls import Issue, PullRequest, Review, Thread
 from forge_demo.apis.github_runs import CheckRun, CheckSuite, Deployment, WorkflowRun
 from forge_demo.github_places import CREATED_AT, MILESTONES, NEW_OWNER, node_id
 from forge_demo.state import State
@@ -305,8 +305,7 @@ class Graph:
         if isinstance(found, st.Check):
             return self._allowed(found.suite.repo, lambda r: CheckRun(found, self))
         if isinstance(found, tuple):
-            repo, commit = found
-            return self._allowed(repo, lambda r: Commit(commit, r))
+            return self._part(*found)
         makers: dict[type, Callable[[Repository], Any]] = {
             st.PullRequest: lambda r: PullRequest(found, r),
             st.Issue: lambda r: Issue(found, r),
@@ -316,6 +315,13 @@ class Graph:
             st.WorkflowRun: lambda r: WorkflowRun(found, self),
         }
         return self._allowed(found.repo, makers[type(found)])
+
+    def _part(self, of: Any, part: Any) -> Any:
+        """A commit of a repository, a review or a thread of a pull request."""
+        if isinstance(of, st.Repo):
+            return self._allowed(of, lambda r: Commit(part, r))
+        kind = Review if isinstance(part, st.Review) else Thread
+        return self._allowed(of.repo, lambda r: kind(part, PullRequest(of, r)))
 
     def _allowed(self, repo: st.Repo, make: Callable[[Repository], Any]) -> Any:
         if repo.place.forbidden:

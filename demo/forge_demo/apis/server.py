@@ -11,8 +11,8 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.types import ASGIApp
 
-from forge_demo import faults, truth
-from forge_demo.apis import github, jira, langfuse, prometheus
+from forge_demo import faults, jira_tales, truth
+from forge_demo.apis import github, github_hands, jira, langfuse, prometheus
 from forge_demo.apis.common import Live, answer
 from forge_demo.apis.faulty import Faulty, turn_off, turn_on
 from forge_demo.faults import Fault
@@ -34,8 +34,11 @@ def application(live: Live) -> ASGIApp:
             Route("/_world/advance", handles.advance, methods=["POST"]),
             Route("/_world/tickets", handles.tickets, methods=["POST"]),
             Route("/_world/truth", handles.truth),
+            Route("/_world/jira", handles.jira, methods=["POST"]),
+            Route("/_world/langfuse/traces", handles.delete_traces, methods=["DELETE"]),
             Route("/_world/faults", handles.faults, methods=["GET", "POST", "DELETE"]),
             Route("/_world/settings", handles.settings, methods=["POST"]),
+            Route("/_world/github", handles.github, methods=["GET", "POST"]),
         ]
     )
     return Faulty(apis, live)
@@ -85,6 +88,17 @@ class _Handles:
             {**truth.summary(self.live.state()), "tickets": keys, "doneAt": truth.plain(self.live.world.now + span)}
         )
 
+    async def jira(self, request: Request) -> Response:
+        """{"do": "move", "issue": key, "to": project}, {"do": "delete" or "restore", "issue": key}: as of now."""
+        given = await _body(request)
+        self.live.state()
+        try:
+            happened = jira_tales.on_demand(self.live.world.state.site, self.live.world.now, given)
+        except ValueError as error:
+            return answer({"error": str(error)}, 400)
+        self.live.world.happen(happened)
+        return answer(truth.summary(self.live.state()))
+
     async def truth(self, request: Request) -> Response:
         """Ground truth by ticket; ?table=langfuse_traces (and so on): the expected bronze rows."""
         self.live.state()
@@ -94,6 +108,14 @@ class _Handles:
         if table not in truth.TABLES:
             return answer({"error": f"no table {table}; there are {', '.join(truth.TABLES)}"}, 404)
         return answer(truth.plain(truth.TABLES[table](self.live.world.state)))
+
+    async def delete_traces(self, request: Request) -> Response:
+        """DELETE ?count=3: so many of Langfuse's traces are deleted now, with their observations and scores."""
+        count = request.query_params.get("count", "1")
+        if not count.isdigit() or not 1 <= int(count) <= 10_000:
+            return answer({"error": "count must be 1 to 10000"}, 400)
+        self.live.state()
+        return answer({"deleted": self.live.world.delete_traces(int(count))})
 
     async def faults(self, request: Request) -> Response:
         """POST {"kind", "path": regex, "times", "probability", "seconds"} or {"profile", "seed"}: turn on; DELETE: off.
@@ -121,12 +143,21 @@ class _Handles:
         given = await _body(request)
         settings = self.live.settings
         for name, value in given.items():
-            if name in ("credentials", "jira_zone") or not hasattr(settings, name):
+            if name == "credentials" or not hasattr(settings, name):
                 return answer({"error": f"no setting {name!r} that can be changed"}, 400)
             setattr(settings, name, value)
         if "rate_limits" in given:
             self.live.budgets.clear()
         return answer({"rate_limits": settings.rate_limits, "langfuse_v2": settings.langfuse_v2})
+
+    async def github(self, request: Request) -> Response:
+        """GET: what a Secret of its GitHub App holds. POST: rename, transfer, delete, body; see github_hands.act."""
+        if request.method == "GET":
+            return answer(self.live.github_secret() if self.live.github_secret else {})
+        try:
+            return answer(github_hands.act(self.live, await _body(request)))
+        except (ValueError, KeyError) as error:
+            return answer({"error": str(error)}, 400)
 
 
 async def _body(request: Request) -> dict[str, Any]:
