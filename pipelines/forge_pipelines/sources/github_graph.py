@@ -154,11 +154,14 @@ class Graph:
                     variables,
                     f"the rest of {what}",
                     heavy=len(part) > 1,
+                    partly=True,
                 )
             except TooHeavy:
                 pace.slower()
                 continue
             pace.faster()
+            if lost := sum(data.get(f"m{n}") is None for n in range(len(part))):
+                self.scope.warn(f"{what}: {self.api.host} gives no more of {lost} connections that it said go on")
             gaps = [more for n, gap in enumerate(part) for more in filled(gap, data.get(f"m{n}"))] + rest
 
     # One query

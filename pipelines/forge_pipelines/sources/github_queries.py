@@ -1,8 +1,9 @@
 """What is asked of GitHub's GraphQL: the text of every query, and nothing that runs.
 
 Points are the connections that a query may open, over 100, and a query may ask for 500,000 nodes at most ("Rate limits
-and query limits for the GraphQL API", GitHub documentation). So nested connections are short here, and what is longer
-is followed, many of them by one query. A full page of pull requests is 50 * (8 + 10 + 10) connections: 14 points.
+and query limits for the GraphQL API", GitHub documentation). So the connections that hold others are short here, and
+what is longer is followed, many of them by one query. A full page of pull requests is 50 * (8 + 10 + 10) connections:
+14 points.
 """
 
 from __future__ import annotations
@@ -63,8 +64,8 @@ EVENT = f"""__typename
   ... on ClosedEvent {{ createdAt actor {ACTOR} }}
   ... on ReopenedEvent {{ createdAt actor {ACTOR} }}
   ... on MergedEvent {{ createdAt actor {ACTOR} commit {{ oid }} }}"""
-CONTEXTS = Nested(CHECK, 20, inside="statusCheckRollup")
-REVIEW_COMMENTS = Nested(f"{COMMENT} path", 10)
+CONTEXTS = Nested(CHECK, 50, inside="statusCheckRollup")
+REVIEW_COMMENTS = Nested(f"{COMMENT} path", 50)
 NESTED: Mapping[str, Mapping[str, Nested]] = {
     "PullRequest": {
         "labels": LABELS,
@@ -76,8 +77,8 @@ NESTED: Mapping[str, Mapping[str, Nested]] = {
             f"{REVIEW_COMMENTS.text('comments')}",
             10,
         ),
-        "comments": Nested(COMMENT, 20),
-        "timelineItems": Nested(EVENT, 30, arguments=f"itemTypes: [{', '.join(EVENTS)}], "),
+        "comments": Nested(COMMENT, 50),
+        "timelineItems": Nested(EVENT, 50, arguments=f"itemTypes: [{', '.join(EVENTS)}], "),
         "commits": Nested(
             "commit { id oid authoredDate committedDate message author { name email user { __typename login } } "
             f"{CONTEXTS.text('contexts')} }}",
@@ -86,7 +87,7 @@ NESTED: Mapping[str, Mapping[str, Nested]] = {
     },
     "PullRequestReview": {"comments": REVIEW_COMMENTS},
     "Commit": {"contexts": CONTEXTS},
-    "Issue": {"labels": LABELS, "assignees": ASSIGNEES, "comments": Nested(COMMENT, 20)},
+    "Issue": {"labels": LABELS, "assignees": ASSIGNEES, "comments": Nested(COMMENT, 50)},
     "Deployment": {
         "statuses": Nested(f"id state createdAt updatedAt creator {ACTOR} environmentUrl logUrl description", 10)
     },
