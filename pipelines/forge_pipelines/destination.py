@@ -21,9 +21,11 @@ from clickhouse_connect.driver import exceptions as driver
 from clickhouse_connect.driver.tools import insert_file
 from dlt.common.configuration import configspec
 from dlt.common.destination import DestinationCapabilitiesContext
+from dlt.common.destination.client import LoadJob
 from dlt.common.destination.typing import PreparedTableSchema
 from dlt.common.schema import Schema
 from dlt.common.schema.typing import TColumnSchema
+from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import (
     DatabaseTerminalException,
     DatabaseTransientException,
@@ -37,6 +39,8 @@ from dlt.destinations.sql_client import raise_database_error
 from dlt.destinations.typing import DBApi, DBTransaction
 from dlt.destinations.utils import _convert_to_old_pyformat
 from forge_stack.wire import StoreDsn
+
+from forge_pipelines.orphans import OpenLoads
 
 BRONZE = "bronze"
 SEPARATOR = "_"
@@ -59,6 +63,9 @@ PASSING = frozenset(
         722, 745, 999, 1000, 1002,
     }
 )  # fmt: skip
+
+BEGUN: set[str] = set()
+"""The loads of this process that were written down."""
 
 FINAL_IN_THE_DRIVER = (driver.ProgrammingError, driver.NotSupportedError, driver.DataError, driver.InterfaceError)
 
@@ -262,6 +269,30 @@ class HttpJobClient(ClickHouseClient):
             capabilities,
             config,
         )
+
+    def create_load_job(
+        self, table: PreparedTableSchema, file_path: str, load_id: str, restore: bool = False
+    ) -> LoadJob:
+        """Make a job as dlt does; before the first of a load that inserts rows, the load is written down."""
+        if load_id not in BEGUN and table["name"] not in self.schema.dlt_table_names():
+            with self.sql_client:
+                self._open_loads.begin(load_id)
+            BEGUN.add(load_id)
+        return super().create_load_job(table, file_path, load_id, restore)
+
+    def complete_load(self, load_id: str) -> None:
+        """Commit a load, with the rows of those that did not end."""
+        if left := self._open_loads.left(load_id):
+            tables = {table["name"]: table for table in self.schema.data_tables() if table["name"]}
+            keys = {name: get_columns_names_with_prop(table, "primary_key") for name, table in tables.items()}
+            self._open_loads.take_over(left, load_id, {name: key for name, key in keys.items() if key})
+        super().complete_load(load_id)
+        if left:
+            self._open_loads.settle(left)
+
+    @property
+    def _open_loads(self) -> OpenLoads:
+        return OpenLoads(self.sql_client, self.sql_client.make_qualified_table_name(self.schema.loads_table_name))
 
     def _get_table_update_sql(
         self, table_name: str, new_columns: Sequence[TColumnSchema], generate_alter: bool

@@ -427,6 +427,48 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(forge: Any, tmp_path: P
     assert last["outcome"] == "succeeded", last
 
 
+ORPHANS = """
+import os
+table = table_of(optional("text", TEXT))
+days = [datetime(2026, 1, day, tzinfo=UTC) for day in range(1, 9)]
+
+def pages(rows):
+    page = table.page({"id": id_, "at": at, "text": text} for id_, at, text in rows)
+    return lambda scope: iter([Page({"things": page}, {"n": 1}, NOW, NOW)])
+
+def killed_before_the_commit():
+    from forge_pipelines.destination import HttpJobClient
+    HttpJobClient.complete_load = lambda *_: os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_load_that_did_not_end_hides_no_older_rows_for_ever(forge: Any, tmp_path: Path) -> None:
+    committed = "_dlt_load_id in (select load_id from bronze.orphans__dlt_loads where status = 0)"
+    silver = f"select id, text from bronze.orphans_things final prewhere {committed} order by id"
+
+    def program(step: str) -> list[str]:
+        return [sys.executable, "-c", INVENTED + ORPHANS + step, forge.dsn, str(tmp_path / str(len(step))), "orphans"]
+
+    first = "run(table, pages([('a', days[0], 'old'), ('b', days[0], 'old'), ('c', days[0], 'old')]))"
+    subprocess.run(program(first), env=forge.env, check=True, timeout=60, capture_output=True)
+    # A backfill that is killed: 'a' as it was, 'b' newer, 'd' for the first time.
+    rows = "[('a', days[0], 'old'), ('b', days[1], 'left'), ('c', days[1], 'left'), ('d', days[1], 'left')]"
+    step = f"killed_before_the_commit()\nrun(table, pages({rows}), (days[0], days[1]))"
+    killed = subprocess.run(program(step), env=forge.env, timeout=60, capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert forge.rows(silver) == [("a", "old"), ("b", "old"), ("c", "old")], "what is not committed is not seen"
+    forge.store.command("optimize table bronze.orphans_things final")
+    assert forge.rows(silver) == [], "a merge has taken the older rows away"
+    # The next load reads 'c' alone, which is newer than what was left or as old but read later.
+    step = "run(table, pages([('c', days[1], 'new')]))"
+    subprocess.run(program(step), env=forge.env, check=True, timeout=60, capture_output=True)
+    whole = [("a", "old"), ("b", "left"), ("c", "new"), ("d", "left")]
+    assert forge.rows(silver) == whole
+    forge.store.command("optimize table bronze.orphans_things final")
+    assert forge.rows(silver) == whole
+    assert forge.rows("select count(), uniqExact(_dlt_load_id) from bronze.orphans_things final") == [(4, 1)]
+
+
 CHECK = """
 def check(scope):
     if scope.state != {"mine": 2}:
