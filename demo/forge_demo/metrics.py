@@ -118,7 +118,7 @@ class _Registry:
                 self._add(at, 1, "forge_agents_busy", event.agent)
             case ev.StageEnded():
                 self._ended(event)
-            case ev.IssueCreated():
+            case ev.IssueCreated() if event.project in _PROJECTS:
                 self._add(at, 1, "forge_tickets_open", event.project)
             case ev.IssueChanged():
                 project = (event.ticket or "").rpartition("-")[0]

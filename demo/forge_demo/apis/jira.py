@@ -5,33 +5,29 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from forge_demo import organisation as org
 from forge_demo.apis.common import Json, Live, answer, basic_auth, whole_number
+from forge_demo.apis.jira_shapes import Shapes, field_list
 from forge_demo.apis.jql import JqlError, Query, parse
-from forge_demo.organisation import Person, Status
-from forge_demo.state import Comment, History, Issue, State
+from forge_demo.jira_places import BOARDS, PROJECTS
+from forge_demo.jira_state import Issue
+from forge_demo.organisation import Person
+from forge_demo.state import State
 
-PAGE_WITH_FIELDS, PAGE_OF_KEYS, EMBEDDED_HISTORIES = 100, 5000, 40
+PAGE_WITH_FIELDS, PAGE_OF_KEYS, WINDOW = 100, 5000, 10_000
 BULK_ISSUES, BULK_FIELDS, BULK_PAGE = 1000, 10, 1000
 _REMOVED = (
     "The requested API has been removed. Please migrate to the /rest/api/3/search/jql API. A full migration guideline "
     "is available at https://developer.atlassian.com/changelog/#CHANGE-2046"
 )
 _UNBOUNDED = "Unbounded JQL queries are not allowed here. Please add a search restriction to your query."
-_CATEGORIES = {
-    "new": (2, "blue-gray", "To Do"),
-    "indeterminate": (4, "yellow", "In Progress"),
-    "done": (3, "green", "Done"),
-}
 
 
 def routes(live: Live, *, cloud: bool) -> list[Route]:
@@ -45,6 +41,8 @@ def routes(live: Live, *, cloud: bool) -> list[Route]:
             "/field": api.fields,
             "/issue/{key}": api.issue,
             "/project/{key}": api.project,
+            "/project/{key}/versions": api.versions,
+            "/issue/{key}/comment": api.comments,
         }
         here: dict[str, _Handler] = {"/project": api.projects, "/search": api.search_by_offset}
         if cloud:
@@ -55,10 +53,13 @@ def routes(live: Live, *, cloud: bool) -> list[Route]:
             }
             paths.append(_route(root + "/search/jql", api.guarded(api.search), "GET", "POST"))
             paths.append(_route(root + "/changelog/bulkfetch", api.guarded(api.bulk_changelogs), "POST"))
+            paths.append(_route(root + "/issue/bulkfetch", api.guarded(api.bulk_issues), "POST"))
         paths.append(Route(root + "/serverInfo", api.server_info))
         for path, handler in {**here, **both}.items():
             methods = ("GET", "POST") if path == "/search" else ("GET",)
             paths.append(_route(root + path, api.guarded(handler), *methods))
+    agile = {"/board": api.boards, "/board/{id:int}/sprint": api.board_sprints, "/sprint/{id:int}": api.sprint}
+    paths += [_route(f"/rest/agile/1.0{path}", api.guarded(handler), "GET") for path, handler in agile.items()]
     return [*paths, Route("/{rest:path}", api.not_found)]
 
 
@@ -75,8 +76,7 @@ def _failure(status: int, *messages: str, headers: dict[str, str] | None = None)
 
 class _Jira:
     def __init__(self, live: Live, *, cloud: bool) -> None:
-        self.live, self.cloud = live, cloud
-        self.zone = ZoneInfo(live.settings.jira_zone)
+        self.live, self.cloud, self.shapes = live, cloud, Shapes(live, cloud=cloud)
 
     def guarded(self, handler: _Handler) -> Callable[[Request], Awaitable[Response]]:
         """Ask for credentials and budget first; read parameters from the query or the body."""
@@ -132,56 +132,35 @@ class _Jira:
             "deploymentType": kind,
             "serverTitle": "Jira",
         }
-        return answer(info | {"buildNumber": 100291, "serverTime": self._time(self.live.state().now)})
+        return answer(info | {"buildNumber": 100291, "serverTime": self.shapes.time(self.live.state().now)})
 
     # People, fields, projects
 
     def myself(self, request: Request, state: State, given: Json) -> Response:
         """The account of the token."""
         me = Person("observer", "Forge Observer", "5f00000000observer000000", 1, self.live.settings.jira_zone)
-        return answer({**self._user(me, given), "timeZone": self.live.settings.jira_zone, "locale": "en_GB"})
+        return answer({**self.shapes.user(me, given), "timeZone": self.live.settings.jira_zone, "locale": "en_GB"})
 
     def fields(self, request: Request, state: State, given: Json) -> Response:
         """System and custom fields."""
-        return answer(
-            [
-                {
-                    "id": id_,
-                    "key": id_,
-                    "name": name,
-                    "custom": id_.startswith("customfield"),
-                    "orderable": True,
-                    "navigable": True,
-                    "searchable": True,
-                    "clauseNames": [f"cf[{id_.rpartition('_')[2]}]", name] if id_.startswith("customfield") else [id_],
-                    "schema": {
-                        "type": type_,
-                        **(
-                            {"custom": "com.demo:field", "customId": int(id_[12:])}
-                            if id_.startswith("c") and "_" in id_
-                            else {"system": id_}
-                        ),
-                    },
-                }
-                for id_, name, type_ in _FIELDS
-            ]
-        )
+        return answer(field_list())
 
     def project(self, request: Request, state: State, given: Json) -> Response:
         """One project."""
-        team = next((t for t in org.TEAMS if t.project == request.path_params["key"]), None)
-        if team is None:
-            return _failure(404, f"No project could be found with key '{request.path_params['key']}'.")
-        return answer(_project(team.project, given))
+        name = request.path_params["key"]
+        project = PROJECTS.get(name) or next((p for p in PROJECTS.values() if p.id == name), None)
+        if project is None:
+            return _failure(404, f"No project could be found with key '{name}'.")
+        return answer(self.shapes.whole_project(project, given))
 
     def projects(self, request: Request, state: State, given: Json) -> Response:
         """All projects (Data Center)."""
-        return answer([_project(team.project, given) for team in org.TEAMS])
+        return answer([self.shapes.project(project, given) for project in PROJECTS.values()])
 
     def project_search(self, request: Request, state: State, given: Json) -> Response:
         """All projects, paged (Cloud)."""
         keys = set(request.query_params.getlist("keys"))
-        found = [_project(team.project, given) for team in org.TEAMS if not keys or team.project in keys]
+        found = [self.shapes.project(p, given) for p in PROJECTS.values() if not keys or p.key in keys]
         start, size = whole_number(given.get("startAt"), 0) or 0, whole_number(given.get("maxResults"), 50) or 50
         page = found[start : start + size]
         last = start + size >= len(found)
@@ -195,6 +174,47 @@ class _Jira:
                 "values": page,
             }
         )
+
+    def versions(self, request: Request, state: State, given: Json) -> Response:
+        """The versions of a project."""
+        key = request.path_params["key"]
+        if key not in PROJECTS:
+            return _failure(404, f"No project could be found with key '{key}'.")
+        return answer([self.shapes.version(v, given) for v in state.site.versions.values() if v.project == key])
+
+    # Boards and sprints (Agile API 1.0)
+
+    def boards(self, request: Request, state: State, given: Json) -> Response:
+        """Boards, of one project if that is asked for."""
+        wanted = given.get("projectKeyOrId")
+        if wanted is not None and not any(wanted in (p.key, p.id) for p in PROJECTS.values()):
+            return _failure(400, f"No project could be found with key or id '{wanted}'.")
+        base = f"{given['self']}/rest/agile/1.0/board"
+        found = [
+            {"id": id_, "self": f"{base}/{id_}", "name": f"{project.name} board", "type": kind}
+            for first, project in BOARDS.items()
+            for id_, kind in ((first, "scrum"), (first + 50, "kanban"))
+            if wanted in (None, project.key, project.id)
+        ]
+        return answer(_page(found, given, 50))
+
+    def board_sprints(self, request: Request, state: State, given: Json) -> Response:
+        """The sprints made on a board, in some states if those are asked for."""
+        board = request.path_params["id"]
+        if board - 50 in BOARDS:
+            return _failure(400, "The board does not support sprints")
+        if board not in BOARDS:
+            return _failure(404, f"Board with ID {board} does not exist or you do not have permission to view it.")
+        states = set(given["state"].split(",")) if given.get("state") else {"future", "active", "closed"}
+        found = [one for one in state.site.sprints.values() if one.board == board and one.state in states]
+        return answer(_page([self.shapes.sprint(one, board="originBoardId") for one in found], given, 50))
+
+    def sprint(self, request: Request, state: State, given: Json) -> Response:
+        """One sprint."""
+        found = state.site.sprints.get(request.path_params["id"])
+        if found is None:
+            return _failure(404, "Sprint does not exist")
+        return answer(self.shapes.sprint(found, board="originBoardId"))
 
     # Search
 
@@ -212,7 +232,7 @@ class _Jira:
         size = whole_number(str(given.get("maxResults", "")), 50)
         if size is None or size < 1 or size > PAGE_OF_KEYS:
             return _failure(400, f"The maxResults value must be between 1 and {PAGE_OF_KEYS}.")
-        rows = sorted(filter(query.matches, state.issues.values()), key=query.order)
+        rows = self._found(query, state)
         token = given.get("nextPageToken")
         if token:
             after = _read_token(token, str(given.get("jql", "")))
@@ -220,7 +240,10 @@ class _Jira:
                 return _failure(400, "The provided next page token is invalid or expired.")
             rows = [row for row in rows if list(query.order(row)) > after]
         page = rows[: min(size, most)]
-        shape: Json = {"issues": [self._issue(row, fields, given) for row in page], "isLast": len(page) == len(rows)}
+        shape: Json = {
+            "issues": [self.shapes.issue(row, fields, given) for row in page],
+            "isLast": len(page) == len(rows),
+        }
         if len(page) < len(rows):
             shape["nextPageToken"] = _token(list(query.order(page[-1])), str(given.get("jql", "")))
         return answer(shape)
@@ -234,27 +257,36 @@ class _Jira:
         if start is None or start < 0 or size is None or size < 0:
             return _failure(400, "startAt and maxResults must be whole numbers.")
         size = min(size, 1000)
-        rows = sorted(filter(query.matches, state.issues.values()), key=query.order)
-        issues = [self._issue(row, fields, given) for row in rows[start : start + size]]
+        if start + size > WINDOW:
+            text = f"it requests {start + size} results which exceeded the search platform limit of {WINDOW}"
+            return _failure(500, f"Search limit exceeded. We couldn't complete your search because {text}.")
+        rows = self._found(query, state)
+        issues = [self.shapes.issue(row, fields, given) for row in rows[start : start + size]]
         return answer(
             {"expand": "schema,names", "startAt": start, "maxResults": size, "total": len(rows), "issues": issues}
         )
 
+    def _found(self, query: Query, state: State) -> list[Issue]:
+        """What the search's index knows: it learns of an issue only some time after it was created or updated."""
+        known = state.now - timedelta(seconds=self.live.settings.jira_index_seconds)
+        rows = (i for i in state.issues.values() if i.updated_at <= known or not self.live.settings.jira_index_seconds)
+        return sorted(filter(query.matches, rows), key=query.order)
+
     def _query(self, given: Json, state: State) -> Query:
-        return parse(str(given.get("jql", "")), zone=self.zone, now=state.now)
+        return parse(str(given.get("jql", "")), zone=self.shapes.zone, now=state.now)
 
     # Issues and changelogs
 
     def issue(self, request: Request, state: State, given: Json) -> Response:
         """One issue."""
-        found = _find(state, request.path_params["key"])
+        found = state.site.find(request.path_params["key"])
         if found is None:
             return _failure(404, "Issue does not exist or you do not have permission to see it.")
-        return answer(self._issue(found, _wanted_fields(given.get("fields"), default=("*all",)), given))
+        return answer(self.shapes.issue(found, _wanted_fields(given.get("fields"), default=("*all",)), given))
 
     def changelog(self, request: Request, state: State, given: Json) -> Response:
         """Cloud: the changelog of one issue, oldest first."""
-        found = _find(state, request.path_params["key"])
+        found = state.site.find(request.path_params["key"])
         if found is None:
             return _failure(404, "Issue does not exist or you do not have permission to see it.")
         start, size = (
@@ -272,7 +304,27 @@ class _Jira:
         shape["isLast"] = start + size >= total
         if not shape["isLast"]:
             shape["nextPage"] = f"{here}?maxResults={size}&startAt={start + size}"
-        return answer(shape | {"values": [self._history(h, given) for h in page]})
+        return answer(shape | {"values": [self.shapes.history(h, given) for h in page]})
+
+    def comments(self, request: Request, state: State, given: Json) -> Response:
+        """The comments of one issue, oldest first, paged."""
+        found = state.site.find(request.path_params["key"])
+        if found is None:
+            return _failure(404, "Issue does not exist or you do not have permission to see it.")
+        page = _page(found.comments, given, 100)
+        return answer(
+            {name: page[name] for name in ("startAt", "maxResults", "total")}
+            | {"comments": [self.shapes.comment(comment, given) for comment in page["values"]]}
+        )
+
+    def bulk_issues(self, request: Request, state: State, given: Json) -> Response:
+        """Cloud: up to 100 issues; those that are not there are left out."""
+        names = given.get("issueIdsOrKeys")
+        if not isinstance(names, list) or not 1 <= len(names) <= 100:
+            return _failure(400, "issueIdsOrKeys must hold between 1 and 100 issues.")
+        fields = _wanted_fields(given.get("fields"), default=("*all",))
+        found = {issue.created.id: issue for name in names if (issue := state.site.find(str(name))) is not None}
+        return answer({"issues": [self.shapes.issue(i, fields, given) for i in found.values()], "issueErrors": []})
 
     def bulk_changelogs(self, request: Request, state: State, given: Json) -> Response:
         """Cloud: the changelogs of many issues, oldest first, a page at a time."""
@@ -284,7 +336,7 @@ class _Jira:
         size = whole_number(str(given.get("maxResults", "")), BULK_PAGE)
         if size is None or not 1 <= size <= 10_000:
             return _failure(400, "maxResults must be between 1 and 10000.")
-        issues = {issue.created.id: issue for key in keys if (issue := _find(state, str(key))) is not None}
+        issues = {issue.created.id: issue for key in keys if (issue := state.site.find(str(key))) is not None}
         rows = sorted(
             (
                 (issue.created.id, history)
@@ -301,173 +353,22 @@ class _Jira:
             rows = [row for row in rows if [int(row[1].at.timestamp() * 1000 + 0.5), int(row[1].id)] > after]
         page, logs = rows[:size], dict[str, list[Json]]()
         for issue_id, history in page:
-            logs.setdefault(issue_id, []).append(self._history(history, given, set(ids)))
+            logs.setdefault(issue_id, []).append(self.shapes.history(history, given, set(ids)))
         shape: Json = {"issueChangeLogs": [{"issueId": key, "changeHistories": made} for key, made in logs.items()]}
         if len(page) < len(rows):
             last = page[-1][1]
             shape["nextPageToken"] = _token([int(last.at.timestamp() * 1000 + 0.5), int(last.id)], "bulk")
         return answer(shape)
 
-    # Shapes
 
-    def _time(self, at: datetime) -> str:
-        local = at.astimezone(self.zone)
-        return f"{local:%Y-%m-%dT%H:%M:%S}.{local.microsecond // 1000:03d}{local:%z}"
-
-    def _user(self, person: Person, given: Json) -> Json:
-        avatars = {f"{n}x{n}": f"{given['self']}/avatar/{person.login}?size={n}" for n in (16, 24, 32, 48)}
-        shape = {"avatarUrls": avatars, "displayName": person.name, "active": True, "timeZone": person.zone}
-        if not self.cloud:
-            address = f"{given['self']}/rest/api/2/user?username={person.login}"
-            return {
-                "self": address,
-                "name": person.login,
-                "key": person.account_id,
-                "emailAddress": person.email,
-                **shape,
-            }
-        address = f"{given['self']}/rest/api/3/user?accountId={person.account_id}"
-        email = {} if person.is_agent else {"emailAddress": person.email}
-        return {
-            "self": address,
-            "accountId": person.account_id,
-            **email,
-            **shape,
-            "accountType": "app" if person.is_agent else "atlassian",
-        }
-
-    def _history(self, history: History, given: Json, ids: set[str] | None = None) -> Json:
-        items = []
-        for change in history.changes:
-            if ids and change.field_id not in ids:
-                continue
-            item: Json = {"field": change.field, "fieldtype": "jira"}
-            if change.field_id is not None and self.cloud:
-                item["fieldId"] = change.field_id
-            item |= {"from": change.from_value, "fromString": change.from_string}
-            items.append(item | {"to": change.to_value, "toString": change.to_string})
-        return {
-            "id": history.id,
-            "author": self._user(history.author, given),
-            "created": self._time(history.at),
-            "items": items,
-        }
-
-    def _comment(self, comment: Comment, given: Json) -> Json:
-        author, at = self._user(comment.author, given), self._time(comment.at)
-        return {
-            "id": comment.id,
-            "author": author,
-            "body": self._document(comment.body),
-            "updateAuthor": author,
-            "created": at,
-            "updated": at,
-        }
-
-    def _document(self, text: str) -> Any:
-        if not self.cloud:
-            return text
-        paragraphs = [
-            {"type": "paragraph", "content": [{"type": "text", "text": line}]} for line in text.split("\n") if line
-        ]
-        return {"type": "doc", "version": 1, "content": paragraphs}
-
-    def _issue(self, issue: Issue, wanted: list[str], given: Json) -> Json:
-        address = f"{given['self']}/rest/api/{'3' if self.cloud else '2'}/issue/{issue.created.id}"
-        if set(wanted) <= {"id", "key"}:
-            short: Json = {"id": issue.created.id}
-            return short | ({"key": issue.key, "self": address} if "key" in wanted else {})
-        everything = self._fields(issue, given)
-        chosen = everything
-        if not {"*all", "*navigable"} & set(wanted):
-            chosen = {name: everything[name] for name in wanted if name in everything}
-        dropped = {name[1:] for name in wanted if name.startswith("-")}
-        shape: Json = {
-            "expand": "operations,versionedRepresentations,editmeta,changelog",
-            "id": issue.created.id,
-            "self": address,
-        }
-        shape |= {"key": issue.key, "fields": {k: v for k, v in chosen.items() if k not in dropped}}
-        if "changelog" in str(given.get("expand", "")):
-            newest = list(reversed(issue.histories)) if self.cloud else issue.histories
-            kept = newest[:EMBEDDED_HISTORIES] if self.cloud else newest
-            shape["changelog"] = {
-                "startAt": 0,
-                "maxResults": len(kept),
-                "total": len(newest),
-                "histories": [self._history(h, given) for h in kept],
-            }
-        return shape
-
-    def _fields(self, issue: Issue, given: Json) -> Json:
-        it, parent = issue.created, self.live.world.state.issues.get(issue.created.parent or "")
-        category = {"Incident": "Sev 2"}.get(it.issue_type)
-        comments = [self._comment(c, given) for c in issue.comments[-20:]]
-        fields: Json = {
-            "summary": it.summary,
-            "description": self._document(it.description),
-            "issuetype": _issue_type(it.issue_type, given),
-            "project": _project(it.project, given),
-            "status": _status(issue.status, given),
-            "priority": {
-                "self": f"{given['self']}/rest/api/3/priority",
-                "id": org.PRIORITIES[issue.priority],
-                "name": issue.priority,
-            },
-            "resolution": issue.resolution
-            and {"id": org.RESOLUTIONS[issue.resolution], "name": issue.resolution, "description": ""},
-            "resolutiondate": issue.resolved_at and self._time(issue.resolved_at),
-            "assignee": issue.assignee and self._user(issue.assignee, given),
-            "reporter": self._user(org.BY_LOGIN[it.reporter], given),
-            "creator": self._user(org.BY_LOGIN[it.reporter], given),
-            "labels": list(it.labels),
-            "created": self._time(it.at),
-            "updated": self._time(issue.updated_at),
-            "duedate": it.due and it.due.isoformat(),
-            "issuelinks": [],
-            "comment": {
-                "comments": comments,
-                "self": given["self"],
-                "maxResults": len(comments),
-                "total": len(issue.comments),
-                "startAt": 0,
-            },
-            org.STORY_POINTS: it.story_points,
-            org.SEVERITY: category and {"id": "10200", "value": category},
-        }
-        if parent is not None:
-            short = {"summary": parent.created.summary, "status": _status(parent.status, given)}
-            short["issuetype"] = _issue_type(parent.created.issue_type, given)
-            fields["parent"] = {
-                "id": parent.created.id,
-                "key": parent.key,
-                "self": f"{given['self']}/rest/api/3/issue/{parent.created.id}",
-                "fields": short,
-            }
-        return fields
-
-
-_FIELDS = (
-    ("summary", "Summary", "string"),
-    ("status", "Status", "status"),
-    ("issuetype", "Issue Type", "issuetype"),
-    ("assignee", "Assignee", "user"),
-    ("reporter", "Reporter", "user"),
-    ("created", "Created", "datetime"),
-    ("updated", "Updated", "datetime"),
-    ("resolution", "Resolution", "resolution"),
-    ("resolutiondate", "Resolved", "datetime"),
-    ("priority", "Priority", "priority"),
-    ("labels", "Labels", "array"),
-    ("parent", "Parent", "issuelink"),
-    ("duedate", "Due date", "date"),
-    (org.STORY_POINTS, "Story point estimate", "number"),
-    (org.SEVERITY, "Severity", "option"),
-)
-
-
-def _find(state: State, key: str) -> Issue | None:
-    return state.issues.get(key) or next((i for i in state.issues.values() if i.created.id == key), None)
+def _page(rows: list[Any], given: Json, most: int) -> Json:
+    """A page by startAt and maxResults."""
+    start, size = whole_number(given.get("startAt"), 0) or 0, whole_number(given.get("maxResults"), most) or most
+    size = min(size, most)
+    last = start + size >= len(rows)
+    return {
+        "maxResults": size, "startAt": start, "total": len(rows), "isLast": last, "values": rows[start : start + size],
+    }  # fmt: skip
 
 
 def _wanted_fields(given: Any, *, default: tuple[str, ...]) -> list[str]:
@@ -485,37 +386,3 @@ def _read_token(token: str, of: str) -> list[int] | None:
     except (ValueError, TypeError):
         return None
     return list(after) if made_for == of else None
-
-
-def _status(status: Status, given: Json) -> Json:
-    number, colour, name = _CATEGORIES[status.category]
-    category = {"self": f"{given['self']}/rest/api/3/statuscategory/{number}", "id": number, "key": status.category}
-    shape = {
-        "self": f"{given['self']}/rest/api/3/status/{status.id}",
-        "description": "",
-        "iconUrl": f"{given['self']}/",
-    }
-    return shape | {
-        "name": status.name,
-        "id": status.id,
-        "statusCategory": category | {"colorName": colour, "name": name},
-    }
-
-
-def _issue_type(name: str, given: Json) -> Json:
-    id_ = org.ISSUE_TYPES[name]
-    level = 1 if name == "Epic" else 0
-    return {
-        "self": f"{given['self']}/rest/api/3/issuetype/{id_}",
-        "id": id_,
-        "name": name,
-        "subtask": False,
-        "hierarchyLevel": level,
-    }
-
-
-def _project(key: str, given: Json) -> Json:
-    number, team = next((n, t) for n, t in enumerate(org.TEAMS) if t.project == key)
-    id_ = str(10_000 + number)
-    shape = {"self": f"{given['self']}/rest/api/3/project/{id_}", "id": id_, "key": key, "name": team.project_name}
-    return shape | {"projectTypeKey": "software", "simplified": False, "style": "classic", "isPrivate": False}

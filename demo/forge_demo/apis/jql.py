@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from forge_demo import organisation as org
-from forge_demo.state import Issue
+from forge_demo.jira_places import PROJECTS
+from forge_demo.jira_state import Issue
 
 _TOKEN = re.compile(r"""\s*(?:("(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')|(>=|<=|!=|!~|[=<>~(),])|([^\s=<>!~(),"']+))""")
 _RELATIVE = re.compile(r"([+-]?)(\d+)([mhdw])")
@@ -63,7 +64,7 @@ def _tokens(text: str) -> list[tuple[str, bool]]:
 
 
 _TEXTS: dict[str, Callable[[Issue], set[str]]] = {
-    "project": lambda i: {i.created.project.lower()},
+    "project": lambda i: {i.project.lower()},
     "key": lambda i: {i.key.lower()},
     "issuekey": lambda i: {i.key.lower()},
     "id": lambda i: {i.created.id},
@@ -77,6 +78,9 @@ _TEXTS: dict[str, Callable[[Issue], set[str]]] = {
     "assignee": lambda i: {i.assignee.account_id.lower()} if i.assignee else set(),
     "reporter": lambda i: {org.BY_LOGIN[i.created.reporter].account_id.lower()},
     "resolution": lambda i: {i.resolution.lower()} if i.resolution else set(),
+    "sprint": lambda i: set(map(str, i.sprints)),
+    "fixversion": lambda i: set(i.versions),
+    "affectedversion": lambda i: set(i.affected),
     "labels": lambda i: set(i.created.labels),
 }
 _DATES: dict[str, Callable[[Issue], datetime | None]] = {
@@ -87,7 +91,7 @@ _DATES: dict[str, Callable[[Issue], datetime | None]] = {
     "resolved": lambda i: i.resolved_at,
     "resolutiondate": lambda i: i.resolved_at,
 }
-_PROJECTS = {team.project.lower() for team in org.TEAMS}
+_PROJECTS = {key.lower() for key in PROJECTS}
 _COMPARE: dict[str, Callable[[datetime, datetime], bool]] = {
     ">=": lambda a, b: a >= b,
     "<=": lambda a, b: a <= b,
@@ -262,4 +266,4 @@ def _millis(at: datetime | None) -> int:
 
 def _key_order(key: str) -> tuple[int, int]:
     project, _, number = key.rpartition("-")
-    return sorted(team.project for team in org.TEAMS).index(project), int(number)
+    return sorted(PROJECTS).index(project), int(number)

@@ -97,7 +97,7 @@ class Load:
         found = given.get("fields")
         self.fields = Fields(**{name: tuple(ids) for name, ids in found.items()}) if found else self.look_up_fields()
         self.sprints = Sprints(self.site(), scope, given.get("boards"))
-        self.gone = Gone(scope, ISSUES)
+        self.gone = Gone(scope, ISSUES, CHANGELOGS)
         self.known: set[str] = set()
 
     @property

@@ -84,8 +84,10 @@ class Cloud(Site):
                 for history in log.get("changeHistories") or []
             ]
             before, token = token, answer.get("nextPageToken")
-            if not token or token == before:
+            if not token:
                 return
+            if token == before:
+                raise LoadError("BadResponse", "the changelogs give the same page for ever; the next load tries again")
 
     def whereabouts(self, ids: Sequence[str]) -> dict[str, str]:
         """By the bulk endpoint; issues that it could not answer for now count as where they were."""

@@ -15,7 +15,7 @@ from typing import Any
 
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources.jira_cloud import project_of
-from forge_pipelines.sources.jira_site import PAGE, Issue, Search, Site, floored, millis, part, reached
+from forge_pipelines.sources.jira_site import PAGE, Issue, Search, Site, floored, millis, part, reached, times
 
 LONGEST_PAGE = 1000
 WINDOW = 10_000
@@ -40,36 +40,34 @@ class DataCenter(Site):
         yield from self._walk(Search(projects, by="created"), {"fields": ["created"]}, LONGEST_PAGE)
 
     def _walk(self, search: Search, given: dict[str, Any], shortest: int) -> Iterator[list[Issue]]:
-        start, offset, size, anchor = search.start, 0, shortest, None
+        start, offset, size = search.start, 0, shortest
+        before: set[Any] = set()
         while True:
             if offset + size > WINDOW:
                 yield from self._moment(replace(search, start=start), given)
                 start = floored(start, 60) + MINUTE if start else start
-                offset, size, anchor = 0, shortest, None
+                offset, size, before = 0, shortest, set()
                 continue
             here = replace(search, start=start)
             body = {"jql": here.jql, "startAt": offset, "maxResults": size, **given}
             answer = self.api.post(f"{self.root}/search", body, what="the search for issues")
             issues, total = part(answer, "issues"), int(answer.get("total") or 0)
-            fresh = issues
-            if anchor is not None:
-                place = next((n for n, issue in enumerate(issues) if issue.get("id") == anchor), None)
-                if place is None:
-                    offset, anchor = 0, None
-                    continue
-                fresh = issues[place + 1 :]
-            if fresh:
-                yield fresh
+            places = {(issue.get("id"), *times([issue], search.by)) for issue in issues}
+            if before and not places & before:
+                offset, before = 0, set()
+                continue
+            if issues:
+                yield issues
             if not issues or offset + len(issues) >= total:
                 return
             end = reached(issues, search.by)
             end = floored(end, 1) if end else None
             if end is not None and (start is None or end > start):
-                start, offset, size, anchor = end, 0, shortest, None
+                start, offset, size, before = end, 0, shortest, set()
             elif len(issues) >= size and size < LONGEST_PAGE:
                 size = min(size * 2, LONGEST_PAGE)
             else:
-                anchor = issues[-1].get("id")
+                before = places
                 offset += max(len(issues) - OVERLAPPING, 1)
 
     def _moment(self, search: Search, given: dict[str, Any]) -> Iterator[list[Issue]]:

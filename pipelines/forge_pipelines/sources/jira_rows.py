@@ -247,7 +247,7 @@ def comments(given: Any, events: CommentEvents) -> list[dict[str, Any]]:
                 "event": event_of(body, events),
             }
         )
-    return rows
+    return sorted(rows, key=lambda row: (row["createdAt"] or "", len(row["id"]), row["id"]))
 
 
 def event_of(body: str, events: CommentEvents) -> str | None:

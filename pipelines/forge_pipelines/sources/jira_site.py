@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
-from forge_pipelines.tables import moment
+from forge_pipelines.tables import json_text, moment
 
 PAGE = 100
-TAIL = 10
+AT_LEAST_LATER = 10
 NOT_HERE = ("NotFound", "Forbidden", "InvalidConfiguration", "BadResponse")
 """Reasons of an answer that a site without a resource, or without the right to it, gives."""
 
@@ -98,24 +98,26 @@ class Site(ABC):
     def listed(self, path: str, name: str, params: Mapping[str, Any], *, what: str) -> list[Any] | None:
         """All of a list that is paged by offset, each element once; None when it is not there.
 
-        Elements that vanish while it is read shift the others, so the pages overlap by one, and when that one is not
-        found again the list is read from its start.
+        Elements that vanish while it is read shift the others, so a page must overlap what is there already; when it
+        does not, the list is read from its start. The order within a page does not matter.
         """
         for _ in range(5):
-            found: list[Any] = []
+            found: dict[Any, Any] = {}
             while True:
                 start = max(len(found) - 1, 0)
                 answer = self.find(path, {**params, "startAt": start, "maxResults": PAGE}, what=what)
                 if answer is None:
                     return None
                 values = part(answer, name)
-                if found and (not values or identity(values[0]) != identity(found[-1])):
+                page = {identity(value): value for value in values}
+                if found and not page.keys() & found.keys():
                     break
-                found += values[1:] if found else values
+                new = len(page.keys() - found.keys())
+                found |= page
                 total, size = answer.get("total"), answer.get("maxResults") or PAGE
                 more = start + len(values) < total if isinstance(total, int) else len(values) >= size
-                if not values or answer.get("isLast") is True or not more or (found and len(values) == 1 and start):
-                    return found
+                if not new or not more or answer.get("isLast") is True:
+                    return list(found.values())
         raise LoadError(
             "BadResponse", f"{what} at {path} changes faster than it can be read; the next load tries again"
         )
@@ -123,7 +125,7 @@ class Site(ABC):
 
 def identity(value: Any) -> Any:
     """What tells an element of a list from others."""
-    return value.get("id") if isinstance(value, dict) else value
+    return value["id"] if isinstance(value, dict) and "id" in value else json_text(value)
 
 
 def part(answer: Any, name: str) -> list[Any]:
@@ -155,12 +157,13 @@ def times(issues: Sequence[Any], by: str = "updated") -> list[datetime]:
 
 
 def reached(issues: Sequence[Any], by: str = "updated") -> datetime | None:
-    """How far into the order a page certainly reaches: the earliest time among its last few issues.
+    """How far into the order a page certainly reaches: not its latest time, a quarter of its issues (or ten) are later.
 
-    A search index may order an issue by an older time than the one that its fields show already; such a one at the
-    page's end would tell of a place that was not reached.
+    A search index may order an issue by an older time than the one that its fields show already; the place that such
+    a time tells of was not reached.
     """
-    return min(times(issues[-TAIL:], by), default=None)
+    known = sorted(times(issues, by))
+    return known[-max(len(known) // 4, min(len(known), AT_LEAST_LATER))] if known else None
 
 
 def floored(at: datetime, seconds: int) -> datetime:

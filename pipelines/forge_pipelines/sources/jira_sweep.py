@@ -19,10 +19,14 @@ CHECKED_AT_ONCE = 100
 
 @dataclass
 class Gone:
-    """The rows of a table that the source was found to have no more, by their one key, and what changes of that."""
+    """The rows of a table that the source was found to have no more, by their one key, and what changes of that.
+
+    `part`: a table whose rows go and come back with those of `table`, whose key is the first column of theirs.
+    """
 
     scope: Scope
     table: Table
+    part: Table | None = None
 
     @cached_property
     def keys(self) -> set[Any]:
@@ -45,6 +49,11 @@ class Gone:
 
     def _page(self, keys: Mapping[Any, str]) -> Page:
         rows = [deletion(self.table, [key], self.scope.now, reason) for key, reason in keys.items()]
+        if self.part is not None and keys:
+            ids = ", ".join(f"'{key}'" for key in keys if str(key).isalnum())
+            for key in self.scope.stored(self.part, self.part.key, f"{self.part.key[0]} in ({ids})").to_pylist():
+                reason = keys[key[self.part.key[0]]]
+                rows.append(deletion(self.part, [key[name] for name in self.part.key], self.scope.now, reason))
         return Page({"deletions": DELETIONS.page(rows)}) if rows else Page()
 
 

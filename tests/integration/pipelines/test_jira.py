@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import chdb
+import orjson
 import pyarrow as pa
 import pytest
 from forge_pipelines.http import Api, Patience
@@ -229,7 +230,14 @@ class Bronze:
 
     @property
     def gone(self) -> dict[str, str]:
-        return {row["entity_key"]: row["reason"] for row in self.rows("deletions")}
+        return {
+            row["entity_key"]: row["reason"] for row in self.rows("deletions") if row["entity"] != "issue_changelogs"
+        }
+
+    @property
+    def gone_changelogs(self) -> dict[str, str]:
+        rows = [row for row in self.rows("deletions") if row["entity"] == "issue_changelogs"]
+        return {orjson.loads(row["entity_key"])[0]: row["reason"] for row in rows}
 
 
 @dataclass
@@ -533,10 +541,12 @@ def test_moved_deleted_and_returned_issues(loader: Any, deployment: str) -> None
     assert rows[6] == "AB-66" and rows[99] == "AB-99" and 99 in logs(loaded.bronze)
     loaded.now += timedelta(hours=1)
     loaded.load()
-    assert loaded.bronze.written["deletions"] == 2, "a sweep a week"
+    assert loaded.bronze.written["deletions"] == 2 + 2 * 2, "a sweep a week"
+    assert loaded.bronze.gone_changelogs == {"3": "moved", "4": "deleted"}
     site.things[4], deleted.updated = deleted, loaded.now
     loaded.load()
     assert loaded.bronze.gone == {'["3"]': "moved", '["4"]': "returned"}
+    assert loaded.bronze.gone_changelogs == {"3": "moved", "4": "returned"}
     site.things[3].project, site.things[3].key = "AB", "AB-3"
     loaded.now += timedelta(days=7)
     loaded.load()

@@ -435,12 +435,13 @@ def test_versions_and_projects_become_rows() -> None:
 # Decisions
 
 
-def test_a_page_reaches_as_far_as_its_last_issues_agree() -> None:
+def test_a_page_reaches_less_far_than_its_latest_issues() -> None:
     def at(minute: int) -> dict[str, object]:
         return {"fields": {"updated": f"2026-01-01T10:{minute:02d}:00.000+0000"}}
 
     assert reached([at(n) for n in range(30)]) == datetime(2026, 1, 1, 10, 20, tzinfo=UTC)
-    assert reached([*(at(n) for n in range(29)), at(59)]) == datetime(2026, 1, 1, 10, 20, tzinfo=UTC)
+    assert reached([at(n) for n in reversed(range(60))]) == datetime(2026, 1, 1, 10, 45, tzinfo=UTC)
+    assert reached([at(59), at(2), at(1)]) == datetime(2026, 1, 1, 10, 1, tzinfo=UTC)
     assert reached([{}, None, {"fields": {"updated": "x"}}]) is None
 
 

@@ -80,12 +80,25 @@ def test_moved_and_deleted_issues(exact: Any) -> None:
 
 
 def test_sprints_and_versions_by_their_calendar(exact: Any) -> None:
-    for name in ("jira-calendar",):
-        for days in (0, 3, 5, 7):
-            if days:
-                exact.organisation.ask("/advance", {"days": days})
-            exact.load("jira", name)
-            exact.assert_equal("jira", name)
+    for days in (0, 3, 5, 7):
+        if days:
+            exact.organisation.ask("/advance", {"days": days})
+        exact.load("jira", "jira-calendar")
+        exact.assert_equal("jira", "jira-calendar")
+
+
+@pytest.mark.parametrize("kind", ["jira", "jiraDataCenter"])
+def test_odd_pages(exact: Any, kind: str) -> None:
+    path = "^/jira/" if kind == "jira" else "^/jira-dc/"
+    name = f"odd-{kind.lower()[:8]}"
+    try:
+        for fault in ("reordered", "duplicates", "repeated_page", "empty_page"):
+            exact.organisation.fault(fault, path=path, times=0, probability=0.5)
+        exact.load(kind, name, deployment="Auto")
+    finally:
+        exact.organisation.calm()
+    leave = ("custom_fields", *KEYED, *UNTOLD) if kind == "jiraDataCenter" else ()
+    exact.assert_equal("jira", name, leave)
 
 
 def test_data_center_says_the_same(exact: Any) -> None:
