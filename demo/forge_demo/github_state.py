@@ -292,10 +292,9 @@ class Hub:
             thread = Thread(self._next("thread", 700_000_000), event.path, event.line, pull.head)
             pull.threads[event.thread] = thread
             self.nodes[node_id("PRRT", thread.id)] = pull, thread
-        if event.reviewed:
-            review = pull.reviews[-1]
-        else:  # a single comment is a review of its own to GitHub, without words
-            review = self._review(pull, event.at, event.author, "COMMENTED", "")
+        # A single comment is a review of its own to GitHub, without words.
+        alone = None if event.reviewed else self._review(pull, event.at, event.author, "COMMENTED", "")
+        review = alone or pull.reviews[-1]
         first = thread.comments[0] if thread.comments else None
         id_ = self._next("thread comment", 1_700_000_000)
         thread.comments.append(ThreadRemark(id_, event.at, ACCOUNTS[event.author], event.body, review, first))

@@ -97,7 +97,8 @@ class _Call:
     def __init__(self, request: Request, state: State) -> None:
         self.request, self.state = request, state
         self.query, self.path = request.query_params, request.path_params
-        self.base = str(request.base_url).rstrip("/")
+        # With the prefix that the API is mounted under, /api/v3 included.
+        self.base = f"{request.url.scheme}://{request.url.netloc}{request.scope.get('root_path', '')}".rstrip("/")
 
     @property
     def repo(self) -> st.Repo:

@@ -67,7 +67,7 @@ def run(state: State, request: Json, budget: Budget) -> Json:
         return {"errors": [{"type": refusal.kind, "message": str(refusal)}]}
     if not budget.take(cost):
         return {"errors": [{"type": "RATE_LIMITED", "message": "API rate limit exceeded for user ID 7000002."}]}
-    root = _Root(state, budget, cost, nodes)
+    root = Root(state, budget, cost, nodes)
     if "__schema" in request["query"] or "__type(" in request["query"]:
         result = slowly(document, root, variables, request.get("operationName"))
         data, errors = result.data, list(result.errors or ())
@@ -124,7 +124,9 @@ class TooManyIdsError(Exception):
     type = "ARGUMENT_LIMIT"
 
 
-class _Root:
+class Root:
+    """What a query's root fields give."""
+
     def __init__(self, state: State, budget: Budget, cost: int, nodes: int) -> None:
         self._graph = Graph(state)
         limit = budget.limit or 5000
