@@ -121,4 +121,4 @@ class Sweep:
         before = {tuple(orjson.loads(row["entity_key"])) for row in stored}
         made = [deletion(table, key, self.scope.now, reason) for key, reason in gone.items() if key not in before]
         made += [deletion(table, key, self.scope.now, "returned") for key in before if key in present]
-        return {DELETIONS.name: DELETIONS.page(made)}
+        return {DELETIONS.name: DELETIONS.page(made)} if made else {}

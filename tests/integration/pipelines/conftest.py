@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import ssl
 import subprocess
@@ -13,7 +12,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -125,74 +123,6 @@ class Scripted:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
-
-
-def pull_request(number: int, updated: datetime, **values: Any) -> dict[str, Any]:
-    info = {"hasNextPage": False, "endCursor": None}
-    return {
-        "id": f"PR_{number}", "databaseId": number, "number": number, "createdAt": "2026-01-01T00:00:00Z",
-        "updatedAt": updated.isoformat(), "closedAt": None, "mergedAt": None, "title": f"#{number}", "body": None,
-        "state": "OPEN", "isDraft": False, "url": "u", "author": None, "mergedBy": None, "headRefName": "h",
-        "baseRefName": "main", "headRefOid": "abc", "mergeCommit": None, "additions": 1, "deletions": 2,
-        "changedFiles": 3, "reviewDecision": None, "labels": {"nodes": [], "pageInfo": info},
-        "reviews": {"nodes": [], "pageInfo": info}, "commits": {"totalCount": 0, "nodes": [], "pageInfo": info},
-        "timelineItems": {"nodes": [], "pageInfo": info}, **values,
-    }  # fmt: skip
-
-
-class Hub:
-    """Repositories of pull requests, newest update first, paged by keys as GitHub's cursors are."""
-
-    def __init__(self, repositories: dict[str, dict[int, datetime]]) -> None:
-        self.repositories = repositories
-        self.before_page: Any = lambda number: None
-        self.pages = 0
-        self.sizes: list[int] = []
-        self.too_heavy = 10_000
-
-    def __call__(self, call: Any) -> Any:
-        assert call.path == "/graphql" and call.headers["authorization"].startswith("Bearer ")
-        query, variables = call.body["query"], call.body["variables"]
-        rate = {"cost": 1, "remaining": 4000, "resetAt": "2026-03-01T13:00:00Z"}
-        if query.strip().startswith("query Newest"):
-            data: dict[str, Any] = {"rateLimit": rate}
-            for alias in re.findall(r"(r\d+): repository", query):
-                name = f"{variables['o' + alias[1:]]}/{variables['n' + alias[1:]]}"
-                dates = self.repositories[name].values()
-                data[alias] = {"pullRequests": {"nodes": [{"updatedAt": max(dates).isoformat()}] if dates else []}}
-            return Reply(body={"data": data})
-        name = f"{variables['owner']}/{variables['name']}"
-        if name not in self.repositories:
-            error = {"type": "NOT_FOUND", "path": ["repository"], "message": f"Could not resolve '{name}'"}
-            return Reply(body={"data": {"repository": None, "rateLimit": rate}, "errors": [error]})
-        self.sizes.append(variables["first"])
-        if variables["first"] > self.too_heavy:
-            return Reply(status=502, body=b"<html>timeout</html>")
-        self.pages += 1
-        self.before_page(self.pages)
-        ordered = sorted(((at, n) for n, at in self.repositories[name].items()), reverse=True)
-        if variables["after"]:
-            at, number = variables["after"].split("|")
-            ordered = [o for o in ordered if o < (datetime.fromisoformat(at), int(number))]
-        page = ordered[: variables["first"]]
-        info = {"hasNextPage": len(page) < len(ordered), "endCursor": f"{page[-1][0]}|{page[-1][1]}" if page else None}
-        nodes = [pull_request(n, at) for at, n in page]
-        connection = {"nodes": nodes, "pageInfo": info}
-        return Reply(
-            body={"data": {"rateLimit": rate, "repository": {"nameWithOwner": name, "pullRequests": connection}}}
-        )
-
-
-@pytest.fixture
-def hub_of() -> type[Hub]:
-    """Makes a GitHub of repositories."""
-    return Hub
-
-
-@pytest.fixture
-def pull_request_of() -> Callable[..., dict[str, Any]]:
-    """Makes a pull request as GraphQL gives it."""
-    return pull_request
 
 
 @pytest.fixture
