@@ -20,6 +20,7 @@ from starlette.routing import Route
 from forge_demo import organisation as org
 from forge_demo.apis import langfuse_shapes as shape
 from forge_demo.apis.common import Budget, Handler, Json, Live, answer, basic_auth, iso_millis, moment, whole_number
+from forge_demo.apis.langfuse_copies import Copies
 from forge_demo.state import ObservationState, Score, State, Trace
 
 
@@ -126,12 +127,22 @@ class _Langfuse:
         expanded = set(filter(None, query.get("expandMetadata", "").split(",")))
         rows = _observations(request, state)
         position, page = _read_cursor(query.get("cursor"))
+        length = _page_length(limit, page) if self.live.settings.short_pages else limit
+        if (count := self.live.settings.langfuse_copies) > 1:
+            many = Copies([row for _, row in rows], count, query.get("traceId"))
+            begin = int(position[0]) if position else 0
+            end = min(begin + length, len(many))
+            meta = {"cursor": _cursor((str(end), "", ""), page + 1)} if end < len(many) else {}
+            return answer(
+                {
+                    "data": [shape.observation_v2(row, groups, expanded) for row in many.between(begin, end)],
+                    "meta": meta,
+                }
+            )
         if position is not None:
             rows = rows[bisect_right(rows, _Descending(position), key=lambda row: _Descending(row[0])) :]
-        taken = rows[: _page_length(limit, page) if self.live.settings.short_pages else limit]
-        meta = {}
-        if len(taken) < len(rows):
-            meta["cursor"] = _cursor(taken[-1][0] if taken else position, page + 1)
+        taken = rows[:length]
+        meta = {"cursor": _cursor(taken[-1][0] if taken else position, page + 1)} if len(taken) < len(rows) else {}
         return answer({"data": [shape.observation_v2(row, groups, expanded) for _, row in taken], "meta": meta})
 
     def scores_v3(self, request: Request, state: State) -> Response:
@@ -315,7 +326,8 @@ def _observations(request: Request, state: State) -> list[tuple[Position, Observ
     }
     for name, of in wanted.items():
         if name in query:
-            rows = [row for row in rows if of(row[1]) == query[name]]
+            value = query[name].partition("-")[0] if name == "traceId" else query[name]
+            rows = [row for row in rows if of(row[1]) == value]
     return rows
 
 

@@ -7,6 +7,7 @@ that gives no further one, of numbered pages the number that the server tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -137,30 +138,58 @@ def listed(api: Api, entity: str, suffix: str, params: Params) -> Reader:
 
 
 def by_cursor(api: Api, path: str, params: Mapping[str, Any], what: str) -> Iterator[Rows]:
-    """Pages until no cursor is given. Where one is too heavy for the server, it is asked for less, then more again."""
-    full = size = int(params["limit"])
-    asked: Params = dict(params)
-    good = 0
-    while True:
-        attempts = ATTEMPTS_AT_FULL_SIZE if size > SMALLEST_PAGE else None
-        try:
-            answer = api.send("GET", path, params={**asked, "limit": size}, what=what, passing_attempts=attempts)
-        except LoadError as error:
-            # Langfuse says 422 to a query that needs too much, a proxy 413 to a body that is too long, or 5xx.
-            if error.reason not in ("BadResponse", "InvalidConfiguration", "Unreachable") or size <= SMALLEST_PAGE:
-                raise
-            size, good = max(size // 2, SMALLEST_PAGE), 0
-            continue
-        good += 1
-        if size < full and good >= GROW_AFTER:
-            size, good = min(size * 2, full), 0
-        yield data_of(api, answer)
-        cursor = (answer.get("meta") or {}).get("cursor")
-        if not cursor:
-            return
-        if cursor == asked.get("cursor"):
-            raise LoadError("BadResponse", f"{api.host} gives the same cursor of {what} twice: the walk would not end")
-        asked["cursor"] = cursor
+    """Pages until no cursor is given."""
+    walk = CursorWalk(api, path, dict(params), what)
+    with ThreadPoolExecutor(1, "langfuse") as ahead:
+        # The next page is asked for while this one is made use of: no two requests are ever under way. Who asks for one
+        # row wants to know whether there is any, no more.
+        answer: Any = walk.next()
+        while True:
+            cursor = (answer.get("meta") or {}).get("cursor") if isinstance(answer, dict) else None
+            coming = ahead.submit(walk.next, cursor) if cursor and walk.full > 1 else None
+            yield data_of(api, answer)
+            if not cursor:
+                return
+            answer = coming.result() if coming else walk.next(cursor)
+
+
+@dataclass
+class CursorWalk:
+    """Asks page after page, for less where a page is too heavy for the server, then for more again."""
+
+    api: Api
+    path: str
+    asked: Params
+    what: str
+    good: int = 0
+
+    def __post_init__(self) -> None:
+        """Begin with full pages."""
+        self.full = self.size = int(self.asked["limit"])
+
+    def next(self, cursor: str | None = None) -> Any:
+        """The page of a cursor; the first one without."""
+        if cursor and cursor == self.asked.get("cursor"):
+            raise LoadError(
+                "BadResponse", f"{self.api.host} gives the same cursor of {self.what} twice: the walk would not end"
+            )
+        self.asked |= {"cursor": cursor} if cursor else {}
+        while True:
+            attempts = ATTEMPTS_AT_FULL_SIZE if self.size > SMALLEST_PAGE else None
+            params = {**self.asked, "limit": self.size}
+            try:
+                answer = self.api.send("GET", self.path, params=params, what=self.what, passing_attempts=attempts)
+            except LoadError as error:
+                # Langfuse says 422 to a query that needs too much, a proxy 413 to a body that is too long, or 5xx.
+                heavy = error.reason in ("BadResponse", "InvalidConfiguration", "Unreachable")
+                if not heavy or self.size <= SMALLEST_PAGE:
+                    raise
+                self.size, self.good = max(self.size // 2, SMALLEST_PAGE), 0
+                continue
+            self.good += 1
+            if self.size < self.full and self.good >= GROW_AFTER:
+                self.size, self.good = min(self.size * 2, self.full), 0
+            return answer
 
 
 def by_page(api: Api, path: str, params: Mapping[str, Any], what: str) -> Iterator[Rows]:

@@ -31,6 +31,8 @@ NOTHING: Mapping[str, Any] = {}
 WRAPPERS = ("attributes", "metadata")
 """Where OpenTelemetry's exporters put a span's own attributes, and under which names those hold metadata."""
 PREFIXES = ("", "langfuse.trace.metadata.", "langfuse.observation.metadata.", "metadata.")
+DEL = "\x7f"
+"""Texts between letters of ASCII need no look at quotes and spaces."""
 EXACT_IN_DOUBLES = 1000.0
 """Below it a double tells amounts of 12 decimals apart with room to spare; above, the decimal text is read."""
 
@@ -41,7 +43,7 @@ class Rows:
     def __init__(self, project: str, keys: MetadataKeys, scope: Scope) -> None:
         """Which project the rows are of when they do not say so, and which metadata keys are lifted."""
         self.project, self.scope = project, scope
-        self.keys: dict[str, tuple[list[str], str]] = {
+        self.keys: dict[str, tuple[Sequence[str], str]] = {
             "ticket": (keys.ticket, "ticket:"),
             "stage": (keys.stage, "stage:"),
             "repository": (keys.repository, "repo:"),
@@ -160,9 +162,15 @@ class Rows:
 
     def _lifted(self, metadata: Sequence[Any], tags: Sequence[Sequence[Any]]) -> Columns:
         given = [m if type(m) is dict else mapping(m) for m in metadata]
-        found = {
-            name: [lifted(m, t, *how) for m, t in zip(given, tags, strict=True)] for name, how in self.keys.items()
-        }
+        found = {}
+        for name, (keys, tag) in self.keys.items():
+            first = [m.get(keys[0]) for m in given]
+            found[name] = [
+                v
+                if type(v) is str and v and '"' < v[0] < DEL and " " < v[-1] < DEL and v != "null"
+                else lifted(m, t, keys, tag)
+                for v, m, t in zip(first, given, tags, strict=True)
+            ]
         return {**found, "attempt": [number_in(text) for text in found["attempt"]]}
 
 

@@ -90,6 +90,85 @@ def test_time_bounds_are_half_open(client: TestClient, live: Live) -> None:
     assert len(rows) == sum(low <= at < high for at in times)
 
 
+def test_scores_of_every_kind_subject_and_source(client: TestClient, live: Live) -> None:
+    pages = walk(client, "/langfuse/api/public/v3/scores", fields="details,subject,annotation", limit=50)
+    sizes = [len(page["data"]) for page in pages]
+    assert 0 in sizes[:-1], "an empty page is no end"
+    rows = [row for page in pages for row in page["data"]]
+    assert len({row["id"] for row in rows}) == len(rows) == len(live.world.state.scores)
+    assert [row["timestamp"] for row in rows] == sorted((row["timestamp"] for row in rows), reverse=True)
+    kinds = {(row["dataType"], type(row["value"])) for row in rows}
+    assert kinds == {("NUMERIC", float), ("BOOLEAN", bool), ("CATEGORICAL", str)}
+    assert {row["subject"]["kind"] for row in rows} == {"trace", "observation", "session"}
+    assert {row["source"] for row in rows} == {"API", "ANNOTATION", "EVAL"}
+    starts = {t.ingested.id: t.ingested.timestamp for t in live.world.state.traces.values()}
+    added = [score.added for score in live.world.state.scores.values()]
+    assert any((score.at - starts[score.trace]).days >= 2 for score in added), "people judge days later"
+    assert any(row["updatedAt"] > row["createdAt"] for row in rows) and any(
+        row["timestamp"] < row["createdAt"] for row in rows
+    )
+
+
+def test_scores_are_selected_and_bad_questions_refused(client: TestClient) -> None:
+    path = "/langfuse/api/public/v3/scores"
+    query: dict[str, Any]
+    for query in ({"dataType": "BOOLEAN,CATEGORICAL"}, {"source": "EVAL"}, {"environment": "production"}):
+        ((name, values),) = query.items()
+        rows = [row for page in walk(client, path, limit=100, **query) for row in page["data"]]
+        assert {row[name] for row in rows} == set(values.split(","))
+    assert not client.get(path, params={"environment": "nowhere"}, headers=BASIC).json()["data"]
+    for query in ({"limit": 101}, {"fields": "colours"}, {"observationId": "x"}, {"cursor": "!"}):
+        assert client.get(path, params=query, headers=BASIC).status_code == 400
+
+
+def test_the_first_list_of_scores_is_all_that_an_old_server_has(client: TestClient, live: Live) -> None:
+    live.settings.langfuse_scores_v2 = False
+    assert client.get("/langfuse/api/public/v2/scores", headers=BASIC).status_code == 404
+    body = client.get("/langfuse/api/public/scores", params={"limit": 100}, headers=BASIC).json()
+    of_traces = [score for score in live.world.state.scores.values() if score.added.session is None]
+    assert body["meta"]["totalItems"] == len(of_traces)
+    assert {row["stringValue"] for row in body["data"] if row["dataType"] == "BOOLEAN"} == {"True", "False"}
+
+
+def test_a_plan_limits_requests_a_minute_by_class(client: TestClient, live: Live) -> None:
+    live.settings.langfuse_plan = "hobby"
+    older = [client.get("/langfuse/api/public/sessions", headers=BASIC) for _ in range(16)]
+    assert [answer.status_code for answer in older] == [200] * 15 + [429]
+    assert 0 < int(older[-1].headers["retry-after"]) <= 61
+    assert "GMT" in older[-1].headers["x-ratelimit-reset"], "as JavaScript writes a date"
+    newer = [client.get("/langfuse/api/public/v3/scores", headers=BASIC).status_code for _ in range(31)]
+    assert newer == [200] * 30 + [429]
+
+
+def test_each_observation_is_there_as_often_as_asked(client: TestClient, live: Live) -> None:
+    live.settings.langfuse_copies = 3
+    pages = walk(client, V2, fields=ALL, limit=1000)
+    for page in pages:
+        parse_obj_as(ObservationsV2Response, page)
+    rows = [row for page in pages for row in page["data"]]
+    own = sum(len(trace.observations) for trace in live.world.state.traces.values())
+    assert len({row["id"] for row in rows}) == len(rows) == 3 * own
+    assert [row["startTime"] for row in rows] == sorted((row["startTime"] for row in rows), reverse=True)
+    one = next(row for row in rows if row["id"].endswith("-2") and row["parentObservationId"])
+    assert one["parentObservationId"].endswith("-2") and one["traceId"].endswith("-2")
+    trace = [r for p in walk(client, V2, limit=1000, traceId=one["traceId"]) for r in p["data"]]
+    assert {row["id"] for row in trace} == {row["id"] for row in rows if row["traceId"] == one["traceId"]}
+
+
+def test_deleted_traces_are_gone_with_all_that_is_theirs(client: TestClient, live: Live) -> None:
+    before = set(live.world.state.traces)
+    gone = client.delete("/_world/langfuse/traces", params={"count": 3}).json()["deleted"]
+    assert len(gone) == 3 and before - set(live.world.state.traces) == set(gone)
+    rows = [row for page in walk(client, V2, limit=1000) for row in page["data"]]
+    assert not {row["traceId"] for row in rows} & set(gone)
+    assert not {score.added.trace for score in live.world.state.scores.values()} & set(gone)
+    tickets = client.get("/_world/truth").json()["tickets"]
+    assert sum(ticket["traces"] for ticket in tickets) == sum(
+        t.ingested.ticket is not None for t in live.world.state.traces.values()
+    )
+    assert client.delete("/_world/langfuse/traces", params={"count": 0}).status_code == 400
+
+
 LEGACY = """
 import json, sys
 from langfuse.api.resources.commons.types.observations_view import ObservationsView
@@ -97,7 +176,7 @@ from langfuse.api.resources.trace.types.traces import Traces
 from langfuse.api.resources.sessions.types.paginated_sessions import PaginatedSessions
 from langfuse.api.resources.score_v_2.types.get_scores_response import GetScoresResponse
 from langfuse.api.core.pydantic_utilities import pydantic_v1
-models = {"traces": Traces, "sessions": PaginatedSessions, "v2/scores": GetScoresResponse}
+models = {"traces": Traces, "sessions": PaginatedSessions, "v2/scores": GetScoresResponse, "scores": GetScoresResponse}
 for path, body in json.load(sys.stdin).items():
     if path == "observations":
         rows = [ObservationsView.parse_obj(row) for row in body["data"]]
@@ -109,7 +188,7 @@ print("valid")
 
 
 def test_the_legacy_pages_fit_the_sdk_that_read_them(client: TestClient, legacy_langfuse: Path) -> None:
-    paths = ("traces", "observations", "sessions", "v2/scores")
+    paths = ("traces", "observations", "sessions", "v2/scores", "scores")
     bodies = {p: client.get(f"/langfuse/api/public/{p}", params={"limit": 100}, headers=BASIC).json() for p in paths}
     environment = {**os.environ, "PYTHONPATH": str(legacy_langfuse)}
     done = subprocess.run(
