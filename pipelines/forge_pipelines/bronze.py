@@ -17,6 +17,8 @@ from forge_pipelines.tables import LOAD_RUNS, Table
 
 log = logging.getLogger("forge_pipelines")
 
+STATES, STATES_KEPT = 1_000, 100
+"""How many states of committed loads there may be before old ones go, and how many stay then."""
 UNKNOWN_IDENTIFIER = 47
 NO_SUCH_COLUMN = (8, 16)
 """THERE_IS_NO_COLUMN and NO_SUCH_COLUMN_IN_TABLE."""
@@ -94,6 +96,22 @@ class Bronze:
             )
             client.command(f"alter table {name} {', '.join(f'add column if not exists {c}' for c in columns)}")
             patiently(lambda: client.insert_arrow(table, page, database=database), FIRST_ATTEMPTS)
+
+    def forget_states(self, pipeline: str) -> None:
+        """Delete old states of the loads: every load writes one, and all are read to find the newest.
+
+        Raises driver.Error.
+        """
+        states, loads = (
+            f"{BRONZE}.{bronze_prefix(self.source)}{SEPARATOR}_dlt_{n}" for n in ("pipeline_state", "loads")
+        )
+        mine = f"pipeline_name = '{pipeline}'"
+        oldest = store_client(self.dsn).command(
+            f"select if(count() > {STATES}, arrayReverseSort(groupArray(_dlt_load_id))[{STATES_KEPT}], '') "  # noqa: S608
+            f"from {states} where {mine} and _dlt_load_id in (select load_id from {loads} where status = 0)"
+        )
+        if oldest:
+            store_client(self.dsn).command(f"delete from {states} where {mine} and _dlt_load_id < '{oldest}'")  # noqa: S608
 
     def columns(self, tables: Iterable[Table]) -> dict[str, Columns]:
         """The columns of those of the tables that are there: the first question of a load. Raises driver.Error."""

@@ -90,8 +90,11 @@ def record(request: LoadRequest, done: LoadSummary, began: datetime) -> None:
         "error_reason": done.error.reason if done.error else None,
         "error_message": request.blot(done.error.message) if done.error else None,
     }
+    bronze = Bronze(request.store, request.source.name)
     try:
-        Bronze(request.store, request.source.name).record(row)
+        bronze.record(row)
+        if done.outcome == "succeeded":
+            bronze.forget_states(pipeline_name(bronze_prefix(request.source.name), request.window))
     except driver.Error as error:
         log.warning(f"the load is not recorded in load_runs: {store_problem(request.store, error).message}")
 

@@ -25,6 +25,9 @@ MONEY = pa.decimal128(38, 12)
 MOMENT = pa.timestamp("us", tz="UTC")
 JSON = pa.string()
 
+UNFIT = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError, ValueError)
+"""What Arrow raises for a value that is not of its column's type (half a surrogate pair is a ValueError)."""
+
 
 @dataclass(frozen=True)
 class Misfit:
@@ -76,7 +79,7 @@ class Table:
                 rows.append(dict(to_row(answer)))
                 sources.append(answer)
             except (LoadError, LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-                misfits.append(Misfit(self.name, "", f"{type(error).__name__}: {error}"[:300], json_text(answer)))
+                misfits.append(Misfit(self.name, "", f"{type(error).__name__}: {error}"[:300], payload(answer)))
         page = self._arrow(rows)
         if page is None:
             fitting = []
@@ -84,7 +87,7 @@ class Table:
                 if (found := self._misfit(row)) is None:
                     fitting.append(row)
                 else:
-                    misfits.append(Misfit(self.name, *found, json_text(answer)))
+                    misfits.append(Misfit(self.name, *found, payload(answer)))
             page = self._arrow(fitting)
             if page is None:
                 raise LoadError("SchemaViolation", f"{self.name}: a page does not fit its columns")
@@ -94,7 +97,7 @@ class Table:
         try:
             page = pa.Table.from_pylist(rows, schema=self.schema)
             page.validate()
-        except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+        except UNFIT:
             return None
         fits = all(field.nullable or not page.column(field.name).null_count for field in self.schema)
         return page if fits else None
@@ -116,7 +119,7 @@ class Table:
 def _fits(value: Any, kind: pa.DataType) -> bool:
     try:
         pa.array([value], type=kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError, TypeError):
+    except UNFIT:
         return False
     return True
 
@@ -176,6 +179,14 @@ def whole(value: Any) -> int | None:
 def json_text(value: Any) -> str:
     """A value as compact JSON text."""
     return orjson.dumps(value).decode()
+
+
+def payload(answer: Any) -> str:
+    """An answer as JSON, or, when it holds what JSON cannot say, as Python shows it."""
+    try:
+        return json_text(answer)
+    except TypeError:
+        return ascii(answer)
 
 
 def iso(value: datetime) -> str:

@@ -427,6 +427,30 @@ def test_a_backfill_that_was_killed_goes_on_where_it_was(forge: Any, tmp_path: P
     assert last["outcome"] == "succeeded", last
 
 
+STATES = """
+from forge_pipelines import bronze
+bronze.STATES, bronze.STATES_KEPT = 5, 2
+for n in range(8):
+    run(table_of(), lambda scope: iter([Page({}, {"n": scope.state.get("n", 0) + 1}, NOW, NOW)]))
+"""
+
+
+TOLD = """
+def pages(scope):
+    scope.warn(str(scope.state["n"]))
+    yield Page({}, {"n": scope.state["n"]}, NOW, NOW)
+
+run(table_of(), pages)
+"""
+
+
+def test_old_states_go_and_the_newest_stays(forge: Any, tmp_path: Path) -> None:
+    assert [done["outcome"] for done in invented(forge, tmp_path, "states", STATES)] == ["succeeded"] * 8
+    assert forge.rows("select count() from bronze.states__dlt_pipeline_state") == [(4,)]
+    (done,) = invented(forge, tmp_path / "more", "states", TOLD)
+    assert done["warnings"] == ["8"]
+
+
 ORPHANS = """
 import os
 table = table_of(optional("text", TEXT))

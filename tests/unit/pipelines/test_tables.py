@@ -39,11 +39,12 @@ TYPES = {
 
 
 def contract_columns(name: str) -> list[tuple[str, str, bool]]:
-    """The columns of a table in docs/architecture.md: name, type ('' is a time), nullable."""
+    """The columns of a table in docs/architecture.md: name, type ('' is a time), nullable; prose comes after them."""
     text = " ".join(CONTRACT.read_text(encoding="utf-8").split())
     found = re.search(rf"- `{name}`: (.*?)(?= - `| ## )", text)
     assert found, f"{name} is not in the contract"
     body = re.sub(r"\((?:[^()]|\([^()]*\))*\)", lambda m: m[0] if m[0] == "(38, 12)" else "", found[1])
+    body = re.split(r"[.;] ", body)[0].rstrip(". ")
     columns = []
     for part in re.split(r",\s*(?![^()]*\))", body):
         word, _, kind = part.strip().partition(" ")
@@ -105,6 +106,14 @@ def test_answers_that_make_no_row_are_set_aside_whole_and_the_others_stay() -> N
     first, again = (rejection(misfits[0], now) for now in (AT, datetime(2027, 1, 1, tzinfo=UTC)))
     assert first["payload_hash"] == again["payload_hash"] != rejection(misfits[1], AT)["payload_hash"]
     assert next(t for t in COMMON if t.name == "rejected_rows").page([first]).num_rows == 1
+
+
+def test_no_value_breaks_the_page_of_the_others() -> None:
+    odd = ["\ud83d", 2**70, {1: {2}}, b"\xff", float("nan"), [None]]
+    page, misfits = TABLE.sorted_out([*({"id": value, "at": AT} for value in odd), {"id": "good", "at": AT}])
+    assert "good" in page.column("id").to_pylist() and page.num_rows + len(misfits) == len(odd) + 1
+    assert any("ud83d" in misfit.payload for misfit in misfits)
+    assert next(t for t in COMMON if t.name == "rejected_rows").page([rejection(m, AT) for m in misfits])
 
 
 def test_a_deletion_names_the_row_by_its_key() -> None:
