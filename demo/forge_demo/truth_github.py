@@ -301,7 +301,7 @@ def _status(repo: Repo, sha: str, status: CommitStatus) -> Row:
     done = it.state != "pending"
     return {
         **_key(repo),
-        "check_run_id": -(int.from_bytes(hashlib.sha256(id_.encode()).digest()[:8]) >> 2),
+        "check_run_id": -(int.from_bytes(hashlib.sha256(f"{sha}/{it.context}".encode()).digest()[:8]) >> 2),
         "node_id": id_,
         "head_sha": sha,
         "check_suite_id": None,

@@ -70,7 +70,7 @@ def number_of(node: Node) -> int:
 
 
 def number_from_id(node_id: str) -> int:
-    """Minus the first 62 bits of the SHA-256 of a global id."""
+    """Minus the first 62 bits of the SHA-256 of a global id, or of what serves as one."""
     return -(int.from_bytes(hashlib.sha256(node_id.encode()).digest()[:8]) >> 2)
 
 
@@ -274,7 +274,8 @@ def check_row(place: Place, check: Node, loaded_at: datetime) -> Row:
         done = check["state"] not in ("PENDING", "EXPECTED")
         created = moment(check.get("createdAt"))
         return row | {
-            "check_run_id": number_from_id(check["id"]),
+            # A later state of a context is another object in GitHub; here it is the same check, further on.
+            "check_run_id": number_from_id(f"{check['head_sha']}/{check['context']}"),
             "name": check["context"],
             "status": "COMPLETED" if done else "PENDING",
             "conclusion": check["state"] if done else None,
@@ -346,8 +347,10 @@ def deployment_row(place: Place, node: Node) -> Row:
         "state": node.get("state"),
         "payload": json_text(payload_of(node.get("payload"))),
         "statuses": json_text(
+            # They come newest first: turned, so that those of one second keep their order.
             sorted(
-                (status_of(status) for status in listed(node, "statuses")), key=lambda status: str(status["createdAt"])
+                (status_of(status) for status in reversed(list(listed(node, "statuses")))),
+                key=lambda status: str(status["createdAt"]),
             )
         ),
     }

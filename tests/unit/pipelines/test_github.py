@@ -147,15 +147,17 @@ def test_checks_of_both_kinds_become_rows_once() -> None:
            "checkSuite": {"databaseId": None, "app": None, "workflowRun": None}}  # fmt: skip
     old = {"__typename": "StatusContext", "id": "SC_1", "context": "ci/jenkins", "state": "FAILURE",
            "createdAt": "2026-01-02T07:00:00Z", "targetUrl": None, "creator": None}  # fmt: skip
-    pending = {**old, "id": "SC_2", "state": "PENDING"}
+    pending = {**old, "id": "SC_2", "state": "PENDING", "context": "ci/slow"}
     nodes = [{"commit": {"oid": "a", "statusCheckRollup": {"contexts": {"nodes": [run, old, pending, None]}}}},
              {"commit": {"oid": "b", "statusCheckRollup": None}}]  # fmt: skip
     pulls = [pull_request(commits={"nodes": nodes}), pull_request(number=8, commits={"nodes": nodes})]
     scope = Scope({}, NOW)
     found = {row["name"] + row["status"]: row for row in check_rows(scope, PLACE, pulls)["check_runs"].to_pylist()}
-    assert set(found) == {"testIN_PROGRESS", "ci/jenkinsCOMPLETED", "ci/jenkinsPENDING"} and not scope.misfits
+    assert set(found) == {"testIN_PROGRESS", "ci/jenkinsCOMPLETED", "ci/slowPENDING"} and not scope.misfits
     assert found["testIN_PROGRESS"]["check_run_id"] == 11
-    failed, waiting = found["ci/jenkinsCOMPLETED"], found["ci/jenkinsPENDING"]
+    failed, waiting = found["ci/jenkinsCOMPLETED"], found["ci/slowPENDING"]
+    later = rows.check_row(PLACE, {**pending, "id": "SC_3", "state": "SUCCESS", "head_sha": "a"}, NOW)
+    assert later["check_run_id"] == waiting["check_run_id"], "a later state of a context is the same check"
     assert failed["check_run_id"] < 0 and failed["check_run_id"] != waiting["check_run_id"]
     assert (failed["conclusion"], waiting["conclusion"], waiting["completed_at"]) == ("FAILURE", None, None)
     assert CHECK_RUNS.key == ("repository_id", "check_run_id")
@@ -167,6 +169,7 @@ def test_bare_answers_of_all_other_kinds_become_rows() -> None:
     deployment = {"id": "DE_1", "databaseId": None, "createdAt": time, "updatedAt": time, "commitOid": "a",
                   "environment": None, "originalEnvironment": "prod", "payload": '"{\\"a\\": 1}"', "creator": None,
                   "statuses": {"nodes": [{"state": "SUCCESS", "createdAt": "2026-01-03T00:00:00Z", "creator": None},
+                                         {"state": "IN_PROGRESS", "createdAt": "2026-01-02T00:00:00Z"},
                                          {"state": "QUEUED", "createdAt": "2026-01-02T00:00:00Z"}]}}  # fmt: skip
     release = {"id": "RE_1", "databaseId": 5, "tagName": "v1", "isDraft": True, "isPrerelease": False,
                "createdAt": time, "updatedAt": time, "url": "u", "author": None, "tagCommit": None}  # fmt: skip
@@ -179,7 +182,7 @@ def test_bare_answers_of_all_other_kinds_become_rows() -> None:
     job = {"id": 1, "run_id": 1, "name": "j", "status": "queued", "conclusion": None, "started_at": time,
            "completed_at": None, "runner_name": None, "labels": [], "steps": None}  # fmt: skip
     made = rows.deployment_row(PLACE, deployment)
-    assert [s["state"] for s in orjson.loads(made["statuses"])] == ["QUEUED", "SUCCESS"]
+    assert [s["state"] for s in orjson.loads(made["statuses"])] == ["QUEUED", "IN_PROGRESS", "SUCCESS"]
     assert (made["environment"], made["payload"]) == ("prod", '{"a":1}') and made["deployment_id"] < 0
     assert [rows.tag_row(PLACE, tag, NOW)["sha"] for tag in (light, annotated)] == ["a", "b"]
     for table, row in (
