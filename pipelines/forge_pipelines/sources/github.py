@@ -99,7 +99,7 @@ class Load:
     # The parts of a load
 
     def repositories(self) -> Iterator[Page]:
-        """The repositories that changed since they were stored; under a new name, all their rows bear it."""
+        """The repositories that changed since they were stored."""
         rows = self.scope.page(
             REPOSITORIES, [r.node for r in self.all], lambda node: repository_row(node, self.scope.now)
         ).to_pylist()
@@ -118,7 +118,9 @@ class Load:
             yield self.page({REPOSITORIES.name: REPOSITORIES.page(changed)})
 
     def renamed(self, number: int, name: str) -> Iterator[Page]:
-        """The rows of a repository that bear its former name, under its new one."""
+        """A new name changes all addresses: all is read once more. What is not (jobs, old checks) is renamed here."""
+        runs = RunsMark.read(self.ledger.of(number, "runs") or {}).anew()
+        self.ledger.renew(number, {"runs": runs.write()})
         for table in TABLES[1:]:
             where = f"repository_id = {number} and repository != {quoted(name)}"
             stored = self.scope.stored(table, table.schema.names, where)
@@ -229,7 +231,8 @@ class Load:
             self.ledger.swept(repository.place.id)
             yield self.page({})
         if not self.found.failures:
-            yield Page(sweep.repositories(set(self.found.repositories)))
+            for rows in sweep.repositories(set(self.found.repositories)):
+                yield Page(rows)
         self.ledger.sweep_ends(self.scope.now)
 
     # A backfill

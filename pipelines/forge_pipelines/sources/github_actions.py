@@ -66,6 +66,10 @@ class RunsMark:
             tuple(kept.get("again") or ()),
         )
 
+    def anew(self) -> RunsMark:
+        """The mark that has all runs read once more, but not their jobs."""
+        return RunsMark(jobs_upto=self.jobs_upto, again=self.again)
+
     def write(self) -> dict[str, Any]:
         """For the state, without what is absent."""
         times = {"upto": self.upto, "deep": self.deep, "jobs_upto": self.jobs_upto}
@@ -221,7 +225,7 @@ def new_runs(
     for page in actions.listing(place, start, None, mark.url, None if is_deep else mark.etag):
         note(seen, page.runs, known, is_first=before is None)
         created = [at for at in (moment(run.get("created_at")) for run in page.runs) if at]
-        mark = replace(mark, again=due(mark, seen))
+        mark = replace(mark, again=due(scope, place, mark, seen))
         # Within a window the newest come first: only its end is a clean place.
         if page.last:
             newest = max(
@@ -240,7 +244,7 @@ def new_runs(
         # An unchanged listing says nothing of jobs; older runs are asked for one by one.
         found = [run for number in late if (run := actions.run(place, number))]
         note(seen, found, known, is_first=False)
-        mark = replace(mark, again=due(mark, seen))
+        mark = replace(mark, again=due(scope, place, mark, seen))
         yield {WORKFLOW_RUNS.name: run_page(scope, place, found)}, mark, seen
 
 
@@ -272,10 +276,10 @@ def note(seen: Seen, runs: Sequence[Mapping[str, Any]], known: Mapping[int, Know
             seen.moved.add(run["head_sha"])
 
 
-def due(mark: RunsMark, seen: Seen) -> tuple[int, ...]:
+def due(scope: Scope, place: Place, mark: RunsMark, seen: Seen) -> tuple[int, ...]:
     """Runs whose jobs are read again, and new ones below those whose jobs are read: kept until it is done."""
     below = {number for number, at in seen.fresh.items() if mark.jobs_upto and at <= mark.jobs_upto}
-    return tuple(sorted({*mark.again, *seen.again, *below}))
+    return tuple(sorted({*mark.again, *seen.again, *(below - covered_runs(scope, place, below))}))
 
 
 def run_page(scope: Scope, place: Place, runs: Sequence[Mapping[str, Any]]) -> Any:

@@ -33,6 +33,10 @@ class Ledger:
         key = str(repository)
         self.repositories[key] = {**self.repositories.get(key, {}), name: value}
 
+    def renew(self, repository: int, kept: Mapping[str, Any]) -> None:
+        """Have all of a repository read once more, but for what is `kept`."""
+        self.repositories[str(repository)] = dict(kept)
+
     def state(self) -> dict[str, Any]:
         """All of it, to be stored."""
         kept: dict[str, Any] = {"form": FORM, "since": self.since, "repositories": dict(self.repositories)}

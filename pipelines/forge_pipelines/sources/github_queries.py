@@ -210,12 +210,13 @@ def follow_query(gaps: Iterable[tuple[str, str]]) -> str:
 OPEN_PULL_REQUEST = "updatedAt headRefOid totalCommentsCount statusCheckRollup { state }"
 LATEST_STATUS = "updatedAt state latestStatus { createdAt }"
 WHERE_NOW = "repository { databaseId }"
+NAME_NOW = "databaseId nameWithOwner"
 NODES = {
     "PullRequest": (PULL_REQUEST, OPEN_PULL_REQUEST, WHERE_NOW),
     "Issue": (ISSUE, WHERE_NOW),
     "Deployment": (DEPLOYMENT, LATEST_STATUS),
     "CheckRun": (CHECK_RUN,),
-    "Repository": ("databaseId",),
+    "Repository": (NAME_NOW,),
 }
 """What is asked of objects by their ids."""
 

@@ -19,7 +19,7 @@ from forge_pipelines.sources.github_graph import Graph
 from forge_pipelines.sources.github_pages import LISTED, listing_rows, updated
 from forge_pipelines.sources.github_repositories import Repository
 from forge_pipelines.sources.github_rows import Place
-from forge_pipelines.sources.github_tables import REPOSITORIES
+from forge_pipelines.sources.github_tables import REPOSITORIES, TABLES
 from forge_pipelines.tables import DELETIONS, Table, deletion
 
 Rows = dict[str, Any]
@@ -93,14 +93,28 @@ class Sweep:
             yield listing_rows(self.scope, listing, place, kept)
         yield self.deletions(how.table, place, dict.fromkeys(known - present, "deleted"), present)
 
-    def repositories(self, selected: Collection[int]) -> Rows:
-        """Repositories that the source does not select any more: gone, or only left out."""
-        stored = self.scope.stored(REPOSITORIES, ["repository_id", "node_id"]).to_pylist()
-        left = {row["node_id"]: row["repository_id"] for row in stored if row["repository_id"] not in selected}
-        reasons = dict.fromkeys(left.values(), "deleted")
-        for nodes in self.graph.nodes("Repository", list(left), "databaseId", "repositories that left"):
-            reasons |= {left[node["id"]]: "moved" for node in nodes}
-        return self.rows(REPOSITORIES, {(key,): reason for key, reason in reasons.items()}, {(k,) for k in selected})
+    def repositories(self, selected: Collection[int]) -> Iterator[Rows]:
+        """Repositories that the source does not select any more; with those that are gone or went away, all they had.
+
+        One that is where it was, but is not selected, keeps its rows: `moved` stands for the repository alone.
+        """
+        stored = self.scope.stored(REPOSITORIES, ["repository_id", "node_id", "repository"]).to_pylist()
+        left = {row["node_id"]: row for row in stored if row["repository_id"] not in selected}
+        reasons = {row["repository_id"]: "deleted" for row in left.values()}
+        emptied = set(reasons)
+        for nodes in self.graph.nodes("Repository", list(left), queries.NAME_NOW, "repositories that left"):
+            for node in nodes:
+                row = left[node["id"]]
+                reasons[row["repository_id"]] = "moved"
+                if node.get("nameWithOwner") == row["repository"]:
+                    emptied.discard(row["repository_id"])
+        yield self.rows(REPOSITORIES, {(key,): reason for key, reason in reasons.items()}, {(k,) for k in selected})
+        for number in sorted(emptied):
+            place = Place(number, "")
+            for table in TABLES[1:]:
+                keys = self.scope.stored(table, [table.key[1]], f"repository_id = {number}")
+                gone = dict.fromkeys(keys.column(table.key[1]).to_pylist(), reasons[number])
+                yield self.deletions(table, place, gone, ())
 
     def deletions(self, table: Table, place: Place, gone: Reasons, present: Collection[Any]) -> Rows:
         """Rows of deletions for the keys of a repository's elements."""

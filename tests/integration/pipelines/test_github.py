@@ -182,7 +182,7 @@ class Hub:
 
     def nodes(self, query: str, variables: dict[str, Any]) -> Any:
         known = {e["id"]: e for repo in self.repos for e in (*repo.pulls.values(), *repo.deployments.values())}
-        known |= {repo.id: {"id": repo.id, "databaseId": repo.number} for repo in self.repos}
+        known |= {r.id: {"id": r.id, "databaseId": r.number, "nameWithOwner": r.name} for r in self.repos}
         nodes = [known.get(id_) for id_ in variables["ids"]]
         errors = [error("NOT_FOUND", "nodes", n) for n, node in enumerate(nodes) if node is None]
         return self.answer({"nodes": nodes}, errors)

@@ -323,8 +323,10 @@ def test_runs_that_moved_have_their_jobs_read_again() -> None:
     runs = [run(1), run(2, updated_at=later, status="queued"), run(3, status="in_progress"), run(4)]
     note(seen, runs, known, is_first=False)
     assert (set(seen.fresh), seen.again, seen.moved) == ({4}, {2, 3}, {"s2", "s4"})
-    assert due(RunsMark(jobs_upto=NOW, again=(9,)), seen) == (2, 3, 4, 9), "4 is below those that have their jobs"
-    assert due(RunsMark(jobs_upto=NOW - timedelta(days=1)), seen) == (2, 3)
+    assert due(Scope({}, NOW), PLACE, RunsMark(jobs_upto=NOW, again=(9,)), seen) == (2, 3, 4, 9), (
+        "4 is below those that have their jobs"
+    )
+    assert due(Scope({}, NOW), PLACE, RunsMark(jobs_upto=NOW - timedelta(days=1)), seen) == (2, 3)
     first = Seen()
     note(first, runs, {}, is_first=True)
     assert not first.moved
