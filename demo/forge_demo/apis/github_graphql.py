@@ -1,4 +1,4 @@
-"""GitHub's GraphQL endpoint: graphql-core executes queries against (a part of) GitHub's own schema."""
+"""GitHub's GraphQL endpoint: queries are read and checked by (a part of) GitHub's own schema, priced, and executed."""
 
 from __future__ import annotations
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import jwt
 import pytest
 from forge_demo.apis.common import Live
+from forge_demo.apis.server import application
 from jsonschema import Draft7Validator
 from starlette.testclient import TestClient
 
@@ -192,6 +196,15 @@ def test_secondary_limits_say_how_long_to_wait(client: TestClient, live: Live) -
     codes = [client.get(f"/github{REPO}", headers=HEADERS) for _ in range(2)]
     assert (codes[1].status_code, codes[1].headers["retry-after"]) == (403, "7")
     assert "secondary rate limit" in codes[1].json()["message"]
+
+
+async def test_too_many_requests_at_once_are_refused(client: TestClient, live: Live) -> None:
+    live.settings.github_concurrency = 2
+    transport = httpx.ASGITransport(application(live))
+    async with httpx.AsyncClient(transport=transport, base_url="http://demo", headers=HEADERS) as many:
+        answers = await asyncio.gather(*(many.get(f"/github{REPO}") for _ in range(6)))
+        assert Counter(answer.status_code for answer in answers) == {200: 2, 403: 4}
+        assert (await many.get(f"/github{REPO}")).status_code == 200
 
 
 def test_a_run_keeps_the_jobs_of_every_attempt(client: TestClient, live: Live) -> None:
