@@ -9,6 +9,7 @@ the tables of `github_tables`. `github_auth` is who the load is.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta
 from itertools import chain
@@ -23,7 +24,7 @@ from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Page, Scope
 from forge_pipelines.sources import github_queries as queries
-from forge_pipelines.sources.github_actions import Actions, RunsMark, Seen, job_page, jobs_of, new_runs, run_page, told
+from forge_pipelines.sources.github_actions import Actions, RunsMark, Seen, job_page, jobs_of, new_runs, run_page
 from forge_pipelines.sources.github_again import Again, quoted
 from forge_pipelines.sources.github_auth import connect as authenticated
 from forge_pipelines.sources.github_graph import Graph
@@ -37,6 +38,8 @@ from forge_pipelines.sources.github_walk import Bounds, Mark, between, walk
 from forge_pipelines.tables import json_text, moment
 
 __all__ = ["TABLES", "connect", "graphql_url", "pages"]
+
+log = logging.getLogger("forge_pipelines")
 
 Rows = dict[str, Any]
 WALKED = (queries.PULLS, queries.ISSUES, queries.DEPLOYMENTS)
@@ -53,16 +56,19 @@ def connect(spec: GitHubSource, credentials: Credentials) -> Api:
 def pages(spec: GitHubSource, api: Api, scope: Scope) -> Iterator[Page]:
     """All there is to load, listing by listing. What may not be read costs a warning, the rest goes on."""
     load = Load(spec, api, scope)
-    if scope.window:
-        yield from load.window(*scope.window)
-        return
-    yield from load.repositories()
-    yield from load.listings()
-    yield from load.runs()
-    yield from load.again()
-    yield from load.jobs()
-    yield from load.sweep()
-    yield load.page({})
+    try:
+        if scope.window:
+            yield from load.window(*scope.window)
+            return
+        yield from load.repositories()
+        yield from load.listings()
+        yield from load.runs()
+        yield from load.again()
+        yield from load.jobs()
+        yield from load.sweep()
+        yield load.page({})
+    finally:
+        load.tell_costs()
 
 
 def graphql_url(url: str) -> str:
@@ -95,6 +101,12 @@ class Load:
         state = None if self.scope.window else self.ledger.state()
         covered = None if self.scope.window else self.ledger.covered([r.place.id for r in self.all])
         return Page(rows, state, covered, newest_event(rows))
+
+    def tell_costs(self) -> None:
+        """Say what was asked how often. Jobs are a request a run, by GitHub's own rule, so they are counted apart."""
+        graph, jobs = dict(self.graph.spent), self.actions.job_requests
+        runs = self.graph.api.requests - sum(graph.values()) - jobs
+        log.info("requests to GitHub", extra={"requests": {**graph, "runs": runs, "jobs": jobs}})
 
     # The parts of a load
 
@@ -146,6 +158,10 @@ class Load:
         place, stamp = repository.place, LISTED[listing.name].stamp
         mark = Mark.read(self.ledger.of(place.id, listing.name) or {})
         newest = repository.newest(listing.name)
+        if newest is None and mark == Mark():
+            # An empty listing is read by its probe.
+            self.ledger.put(place.id, listing.name, Mark(settled=True).write())
+            return
         if mark != Mark() and mark.covers(stamp(dict(newest)) if newest else None):
             return
 
@@ -165,6 +181,9 @@ class Load:
             return
         shown = json_text(probe)
         if self.ledger.of(place.id, listing.name) == shown:
+            return
+        if not probe.get("totalCount"):
+            self.ledger.put(place.id, listing.name, shown)
             return
         for nodes, after in self.graph.listed(listing, repository.node_id, place.name):
             if after is None:
@@ -205,7 +224,6 @@ class Load:
             mark = RunsMark.read(self.ledger.of(place.id, "runs") or {})
             fresh = self.seen[place.id].fresh if place.id in self.seen else {}
             yield from self.unless_refused(repository, self.jobs_of(repository, mark, fresh))
-        told(self.actions)
 
     def jobs_of(self, repository: Repository, mark: RunsMark, fresh: Mapping[int, datetime]) -> Iterator[Page]:
         """The jobs of a repository's runs."""
@@ -270,7 +288,6 @@ class Load:
             if self.spec.jobs:
                 jobs = [job for run in runs for job in self.actions.jobs(place, run["id"])]
                 yield self.page({WORKFLOW_JOBS.name: job_page(self.scope, place, jobs)})
-        told(self.actions)
 
     def unless_refused(self, repository: Repository, parts: Iterator[Page]) -> Iterator[Page]:
         """Pages until GitHub says that this is gone or may not be read: that costs a warning."""

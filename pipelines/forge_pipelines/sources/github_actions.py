@@ -7,7 +7,6 @@ to be run again.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -19,9 +18,6 @@ from forge_pipelines.sources import Scope
 from forge_pipelines.sources.github_rows import Place, job_row, run_row
 from forge_pipelines.sources.github_tables import WORKFLOW_JOBS, WORKFLOW_RUNS
 from forge_pipelines.tables import iso, moment
-from forge_pipelines.windows import spans
-
-log = logging.getLogger("forge_pipelines")
 
 PAGE = 100
 CAP = 1000
@@ -85,7 +81,6 @@ class Actions:
     api: Api
     scope: Scope
     job_requests: int = 0
-    job_runs: int = 0
 
     def listing(
         self, place: Place, start: datetime, end: datetime | None, url: str | None = None, etag: str | None = None
@@ -106,8 +101,8 @@ class Actions:
             if page is UNCHANGED:
                 return
             total = int(page.get("total_count") or 0)
-            if total >= CAP and (cut := narrower(low, high or self.scope.now + DAILY, total)):
-                windows = [*cut[:-1], (cut[-1][0], high), *windows]
+            if total >= CAP and (cut := narrower(low, high, page.get("workflow_runs") or [])):
+                windows = [(low, cut), (cut, high), *windows]
                 continue
             # The ETag of a first page says nothing of the pages behind it.
             seen = None if self.api.next_page else self.api.last_headers.get("etag")
@@ -128,7 +123,6 @@ class Actions:
 
     def jobs(self, place: Place, run: int) -> list[dict[str, Any]]:
         """The jobs of all attempts of a run; none when the run is gone."""
-        self.job_runs += 1
         address: str | None = f"/repos/{place.name}/actions/runs/{run}/jobs"
         params: dict[str, Any] | None = {"filter": "all", "per_page": PAGE}
         found: list[dict[str, Any]] = []
@@ -163,10 +157,20 @@ def second(moment_: datetime) -> str:
     return iso(moment_.replace(microsecond=0))
 
 
-def narrower(low: datetime, high: datetime, total: int) -> list[tuple[datetime, datetime | None]]:
-    """Shorter windows in place of one with too many runs; none when it is a second already."""
-    width = max((high - low) / max(-(-total // FILLED), 2), SECOND)
-    return list(spans(low, high, width)) if high - low > SECOND else []
+def narrower(low: datetime, high: datetime | None, newest: Sequence[Mapping[str, Any]]) -> datetime | None:
+    """Where a window with too many runs is cut; None when it is too short to cut.
+
+    Its first page has the newest runs: as close as those are, the part above the cut has about FILLED.
+    """
+    created = [at for at in (moment(run.get("created_at")) for run in newest) if at]
+    top = high or max(created, default=low)
+    if top - low <= SECOND:
+        return None
+    reach = (max(created) - min(created)) * FILLED / len(created) if created else (top - low) / 2
+    cut = max(created, default=top) - max(reach, SECOND)
+    # Runs that are bunched at the top, or beyond the end, say nothing of the rest: then it is cut in the middle.
+    cut = cut if low < cut < top else low + (top - low) / 2
+    return cut.replace(microsecond=0)
 
 
 @dataclass
@@ -338,9 +342,3 @@ def covered_runs(scope: Scope, place: Place, numbers: Collection[int]) -> set[in
             -1 if goes_on or attempts.get(number) == -1 else max(attempts.get(number, 0), job["run_attempt"])
         )
     return {run["run_id"] for run in runs if attempts.get(run["run_id"], 0) >= run["run_attempt"]}
-
-
-def told(actions: Actions) -> None:
-    """Say what the jobs cost: by GitHub's rule a request a run, so it is counted apart."""
-    if actions.job_runs:
-        log.info("workflow jobs read", extra={"runs": actions.job_runs, "requests": actions.job_requests})

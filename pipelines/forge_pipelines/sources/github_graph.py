@@ -5,6 +5,7 @@ Errors come inside a 200, a query that takes too long is answered by 502, points
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -72,6 +73,8 @@ class Graph:
     path: str
     scope: Scope
     paces: dict[str, Pace] = field(default_factory=dict)
+    spent: Counter[str] = field(default_factory=Counter)
+    """Requests by the name of the query."""
 
     def pace(self, name: str, most: int) -> Pace:
         """The pace of one kind of query."""
@@ -186,6 +189,7 @@ class Graph:
         attempt = 0
         while True:
             attempt += 1
+            before = self.api.requests
             try:
                 answer = self.api.send(
                     "POST",
@@ -198,6 +202,8 @@ class Graph:
                 if heavy and error.reason in ("BadResponse", "Unreachable"):
                     raise TooHeavy from error
                 raise
+            finally:
+                self.spent[query.partition("(")[0].removeprefix("query ").lower()] += self.api.requests - before
             if not isinstance(answer, dict) or ("data" not in answer and "errors" not in answer):
                 raise LoadError(
                     "BadResponse",

@@ -1,7 +1,6 @@
 """GitHub: answers become rows, odd ones too; marks say what a walk may leave out; windows are cut; tokens renewed."""
 
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from typing import Any
 
 import jwt
@@ -303,12 +302,15 @@ def test_a_sweep_is_due_a_week_after_the_last_and_goes_on_where_it_was() -> None
 # Runs
 
 
-def test_a_window_with_too_many_runs_is_cut_without_a_gap() -> None:
-    low, high = NOW - timedelta(days=30), NOW
-    parts = narrower(low, high, 5000)
-    assert (parts[0][0], parts[-1][1], len(parts)) == (low, high, 7)
-    assert all(a[1] == b[0] for a, b in pairwise(parts))
-    assert len(narrower(low, high, 1000)) == 2 and narrower(low, low + timedelta(seconds=1), 5000) == []
+def test_a_window_with_too_many_runs_is_cut_where_the_newest_say() -> None:
+    low = NOW - timedelta(days=900)
+    newest = [{"created_at": (NOW - n * timedelta(hours=1)).isoformat()} for n in range(100)]
+    cut = narrower(low, None, newest)
+    assert cut is not None and 700 <= (NOW - cut) / timedelta(hours=1) <= 800, "about 800 runs are above it"
+    bunched = [{"created_at": NOW.isoformat()}] * 100
+    assert narrower(low, NOW, bunched) == NOW - timedelta(seconds=1)
+    assert narrower(NOW - timedelta(seconds=2), NOW, []) == NOW - timedelta(seconds=1)
+    assert narrower(NOW - timedelta(seconds=1), NOW, bunched) is None
 
 
 def test_runs_that_moved_have_their_jobs_read_again() -> None:
