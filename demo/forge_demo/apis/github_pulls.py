@@ -11,8 +11,9 @@ from forge_demo import github_events as gh
 from forge_demo import github_things as st
 from forge_demo.apis.common import iso_seconds
 from forge_demo.apis.github_commits import Commit
-from forge_demo.apis.github_objects import WEB, Account, Connection, Label, Team, account, number_of, paging
+from forge_demo.apis.github_objects import WEB, Account, Connection, Label, account, number_of, paging
 from forge_demo.apis.github_runs import StatusCheckRollup, contexts_of
+from forge_demo.apis.github_timeline import EVENTS, ITEM_TYPES, TimelineEvent, reviewer
 from forge_demo.github_places import ACCOUNTS, node_id
 from forge_demo.organisation import Person
 
@@ -102,7 +103,7 @@ class _Subject:
     def timeline_items(self, info: Any, **given: Any) -> Connection:
         """Oldest first; by type and since."""
         types, since = given.get("item_types"), given.get("since")
-        names = None if not types else {name for name, kind in _ITEM_TYPES.items() if kind in types}
+        names = None if not types else {name for name, kind in ITEM_TYPES.items() if kind in types}
         rows = [row for row in self._timeline if names is None or row[1] in names]
         if since:
             rows = [row for row in rows if str(row[0]) >= since]
@@ -114,7 +115,7 @@ class _Subject:
         rows: list[tuple[str, str, Callable[[], Any]]] = []
         comments = {c.id: c for c in self.it.comments}
         for number, event in self.it.timeline:
-            name = _EVENTS.get(type(event))
+            name = EVENTS.get(type(event))
             if name is None:
                 continue
             if isinstance(event, gh.Assigned) and not event.assigned:
@@ -325,11 +326,6 @@ class ReviewRequest:
         self.requested_reviewer = reviewer(login)
 
 
-def reviewer(login: str) -> Account | Team | None:
-    """A person, or a team."""
-    return Team(login) if login.startswith("@") else account(ACCOUNTS[login])
-
-
 class _Written:
     """What comments and reviews share."""
 
@@ -452,136 +448,3 @@ class ReviewComment(_Written):
     def reply_to(self) -> ReviewComment | None:
         """The first of its thread."""
         return ReviewComment(self._remark.to, self._thread, self.pull_request) if self._remark.to else None
-
-
-class TimelineEvent:
-    """Something that happened to a pull request or an issue: every field that any type of event has."""
-
-    merge_ref_name, is_cross_repository, database_id = "main", False, None
-    dismissal_message, previous_review_state, head_ref_name = None, None, None
-
-    def __init__(self, typename: str, event: Any, number: int, subject: _Subject) -> None:
-        self.typename, self._event, self._subject = typename, event, subject
-        self.pull_request = self.closable = self.labelable = self.assignable = self.source = subject
-        self.id, self.created_at = node_id("EV", number), iso_seconds(event.at)
-        self.actor = account(ACCOUNTS[event.actor])
-        self.resource_path = f"{subject.resource_path}#event-{abs(number)}"
-        self.url = WEB + self.resource_path
-
-    @property
-    def label(self) -> Label:
-        """That was put on or taken off."""
-        return Label(self._event.label, self._subject.it.repo)
-
-    @property
-    def requested_reviewer(self) -> Account | Team | None:
-        """Who was asked, or need not answer."""
-        return reviewer(self._event.reviewer)
-
-    @property
-    def assignee(self) -> Account | None:
-        """Who shall care, or need not."""
-        return account(ACCOUNTS[self._event.assignee])
-
-    @property
-    def user(self) -> Account | None:
-        """Likewise, people only."""
-        found = self.assignee
-        return found if found and found.typename == "User" else None
-
-    @property
-    def milestone_title(self) -> str:
-        """Of a milestone."""
-        return str(self._event.milestone)
-
-    @property
-    def current_title(self) -> str:
-        """After a change of the title."""
-        return str(self._event.title)
-
-    @property
-    def previous_title(self) -> str:
-        """Before it."""
-        titles = [self._subject.it.opened.title]
-        for _, event in self._subject.it.timeline:
-            if event is self._event:
-                break
-            if isinstance(event, gh.Retitled):
-                titles.append(event.title)
-        return str(titles[-1])
-
-    @property
-    def commit(self) -> Commit | None:
-        """What a merge made."""
-        return self._subject.repository.commit(self._event.sha)
-
-    @property
-    def before_commit(self) -> Commit | None:
-        """The head before a force push."""
-        return self._subject.repository.commit(self._event.before)
-
-    @property
-    def after_commit(self) -> Commit | None:
-        """And after it."""
-        return self._subject.repository.commit(self._event.commits[-1].oid)
-
-    ref = None
-
-    @property
-    def closer(self) -> Any:
-        """The pull request whose merge closed an issue."""
-        by = self._subject.repository.graph.hub.pulls.get(getattr(self._event, "by", None) or "")
-        return PullRequest(by, self._subject.repository) if by else None
-
-    @property
-    def state_reason(self) -> str | None:
-        """Why an issue was closed."""
-        if self.typename == "ReopenedEvent":
-            return "REOPENED" if isinstance(self._subject, Issue) else None
-        return getattr(self._event, "reason", None)
-
-    @property
-    def subject(self) -> Any:
-        """The issue that was linked."""
-        issue = self._subject.repository.graph.hub.issues.get(self._event.issue)
-        return Issue(issue, self._subject.repository) if issue else self._subject
-
-
-_EVENTS: dict[type[ev.Event], str] = {
-    ev.ReadyForReview: "ReadyForReviewEvent",
-    gh.ConvertedToDraft: "ConvertToDraftEvent",
-    gh.HeadForcePushed: "HeadRefForcePushedEvent",
-    ev.PullRequestMerged: "MergedEvent",
-    ev.PullRequestClosed: "ClosedEvent",
-    gh.IssueClosed: "ClosedEvent",
-    gh.Reopened: "ReopenedEvent",
-    ev.Labeled: "LabeledEvent",
-    gh.Unlabeled: "UnlabeledEvent",
-    gh.Assigned: "AssignedEvent",
-    gh.Milestoned: "MilestonedEvent",
-    gh.Retitled: "RenamedTitleEvent",
-    gh.IssueLinked: "ConnectedEvent",
-    ev.ReviewRequested: "ReviewRequestedEvent",
-    gh.ReviewRequestRemoved: "ReviewRequestRemovedEvent",
-    gh.Commented: "IssueComment",
-}
-_ITEM_TYPES = {
-    "PullRequestCommit": "PULL_REQUEST_COMMIT",
-    "PullRequestReview": "PULL_REQUEST_REVIEW",
-    "IssueComment": "ISSUE_COMMENT",
-    "ReadyForReviewEvent": "READY_FOR_REVIEW_EVENT",
-    "ConvertToDraftEvent": "CONVERT_TO_DRAFT_EVENT",
-    "HeadRefForcePushedEvent": "HEAD_REF_FORCE_PUSHED_EVENT",
-    "MergedEvent": "MERGED_EVENT",
-    "ClosedEvent": "CLOSED_EVENT",
-    "ReopenedEvent": "REOPENED_EVENT",
-    "LabeledEvent": "LABELED_EVENT",
-    "UnlabeledEvent": "UNLABELED_EVENT",
-    "AssignedEvent": "ASSIGNED_EVENT",
-    "UnassignedEvent": "UNASSIGNED_EVENT",
-    "MilestonedEvent": "MILESTONED_EVENT",
-    "RenamedTitleEvent": "RENAMED_TITLE_EVENT",
-    "ConnectedEvent": "CONNECTED_EVENT",
-    "ReviewRequestedEvent": "REVIEW_REQUESTED_EVENT",
-    "ReviewRequestRemovedEvent": "REVIEW_REQUEST_REMOVED_EVENT",
-}
