@@ -68,6 +68,8 @@ class State:
     hub: Hub = field(default_factory=Hub)
     traces: dict[str, Trace] = field(default_factory=dict)
     scores: dict[str, Score] = field(default_factory=dict)
+    sessions: dict[str, ev.TraceIngested] = field(default_factory=dict)
+    """By id, with the trace that they began with; they outlive it."""
     _counters: dict[str, int] = field(default_factory=dict)
     _derived: dict[str, tuple[int, Any]] = field(default_factory=dict)
 
@@ -125,6 +127,9 @@ class State:
             ObservationState(o, trace, event.at, event.at, dict(o.metadata)) for o in event.observations
         ]
         self.traces[event.id] = trace
+        if event.session is not None:
+            begun = self.sessions.get(event.session, event)
+            self.sessions[event.session] = min(begun, event, key=lambda e: (e.at, e.id))
 
     def _trace_updated(self, event: ev.TraceUpdated) -> None:
         trace = self.traces.get(event.trace)

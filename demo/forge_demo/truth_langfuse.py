@@ -144,18 +144,16 @@ def scores(state: State) -> list[Row]:
 
 
 def sessions(state: State) -> list[Row]:
-    """bronze langfuse_sessions: a session begins when the first of its traces arrives."""
-    first: dict[str, Row] = {}
-    for trace in sorted(state.traces.values(), key=lambda t: (t.ingested.at, t.ingested.id)):
-        session = trace.ingested.session
-        if session is not None and session not in first:
-            first[session] = {
-                "project_id": org.LANGFUSE_PROJECT_ID,
-                "id": session,
-                "created_at": trace.ingested.at,
-                "environment": trace.ingested.environment,
-            }
-    return list(first.values())
+    """bronze langfuse_sessions: a session begins when the first of its traces arrives, and outlives it."""
+    return [
+        {
+            "project_id": org.LANGFUSE_PROJECT_ID,
+            "id": session,
+            "created_at": first.at,
+            "environment": first.environment,
+        }
+        for session, first in state.sessions.items()
+    ]
 
 
 TABLES: dict[str, Callable[[State], list[Row]]] = {

@@ -208,15 +208,11 @@ class _Langfuse:
 
     def sessions(self, request: Request, state: State) -> Response:
         """By page, newest first."""
-        first: dict[str, Trace] = {}
-        for trace in state.traces.values():
-            if trace.ingested.session is not None:
-                first.setdefault(trace.ingested.session, trace)
         query = request.query_params
         environments = query.getlist("environment")
-        rows = [item for item in first.items() if not environments or item[1].ingested.environment in environments]
-        rows = _between(rows, lambda item: item[1].ingested.at, query.get("fromTimestamp"), query.get("toTimestamp"))
-        rows.sort(key=lambda item: (item[1].ingested.at, item[0]), reverse=True)
+        rows = [item for item in state.sessions.items() if not environments or item[1].environment in environments]
+        rows = _between(rows, lambda item: item[1].at, query.get("fromTimestamp"), query.get("toTimestamp"))
+        rows.sort(key=lambda item: (item[1].at, item[0]), reverse=True)
         return self._page(request, rows, shape.session)
 
     def scores_v2(self, request: Request, state: State) -> Response:

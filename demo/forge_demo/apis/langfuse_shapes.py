@@ -7,6 +7,7 @@ from decimal import Decimal
 
 from forge_demo import organisation as org
 from forge_demo.apis.common import Json, iso_millis
+from forge_demo.events import TraceIngested
 from forge_demo.state import ObservationState, Score, State, Trace
 from forge_demo.traces import cost_parts
 
@@ -177,14 +178,14 @@ def trace(trace: Trace, fields: set[str], scores: dict[str, list[str]]) -> Json:
     }
 
 
-def session(item: tuple[str, Trace]) -> Json:
+def session(item: tuple[str, TraceIngested]) -> Json:
     """A session."""
     name, first = item
     return {
         "id": name,
-        "createdAt": iso_millis(first.ingested.at),
+        "createdAt": iso_millis(first.at),
         "projectId": org.LANGFUSE_PROJECT_ID,
-        "environment": first.ingested.environment,
+        "environment": first.environment,
     }
 
 
