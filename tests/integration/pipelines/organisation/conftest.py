@@ -261,11 +261,10 @@ def plain(column: str, value: Any) -> Any:
 
 
 @pytest.fixture(scope="module")
-def organisation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
-    """A world of 30 days (or the module's DAYS) that stands still two days ago, so that it may be moved on."""
-    days = str(getattr(request.module, "DAYS", 30))
+def organisation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Organisation]:
+    """A world of 12 days that stands still two days ago, so that it may be moved on without reaching the future."""
     log = (tmp_path_factory.mktemp("demo") / "log").open("wb")
-    command = [str(Path(sys.executable).parent / "forge-demo"), "serve", "--end", "now-2d", "--days", days]
+    command = [str(Path(sys.executable).parent / "forge-demo"), "serve", "--end", "now-2d", "--days", "12"]
     process = subprocess.Popen([*command, "--metrics-days", "1"], stdout=subprocess.PIPE, stderr=log, text=True)
     assert process.stdout is not None
     line = process.stdout.readline()

@@ -10,7 +10,6 @@ from forge_demo.faults import KINDS as FAULTS
 
 pytestmark = pytest.mark.slow
 
-DAYS = 12
 KINDS = ("langfuse", "github", "jira", "prometheus")
 AT_ONCE: dict[str, dict[str, Any]] = {
     "rate_limit": {"times": 2, "seconds": 0.1},
