@@ -28,7 +28,7 @@ class Ticket:
 
     Names are those of gold.tickets. started_at: first came into a status of category indeterminate. resolved_at: None
     while it is open (again). Pull requests are those whose title begins with the ticket's key; reviews and requested
-    changes are theirs. Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost
+    changes are theirs, without those by their authors. Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost
     are of their generations.
     """
 
@@ -75,6 +75,7 @@ def tickets(past: Sequence[ev.Event]) -> dict[str, Ticket]:
     """Every ticket of the loaded projects that exists after these events (oldest first), by the key it has then."""
     found: dict[str, Ticket] = {}
     gone: set[str] = set()
+    authors = {event.ref: event.author for event in past if isinstance(event, ev.PullRequestOpened)}
     deleted = {event.trace for event in past if isinstance(event, ev.TraceDeleted)}
     for event in past:
         if isinstance(event, ev.TraceIngested) and event.id in deleted:
@@ -90,7 +91,7 @@ def tickets(past: Sequence[ev.Event]) -> dict[str, Ticket]:
                 event.at,
             )
         elif event.ticket is not None:
-            _count(found[event.ticket], event)
+            _count(found[event.ticket], event, authors)
             if isinstance(event, jira_events.IssueDeleted):
                 gone.add(event.ticket)
             elif isinstance(event, jira_events.IssueRestored):
@@ -99,7 +100,7 @@ def tickets(past: Sequence[ev.Event]) -> dict[str, Ticket]:
     return {ticket.ticket_key: ticket for ticket in here if ticket.project_key in truth_jira.LOADED}
 
 
-def _count(ticket: Ticket, event: ev.Event) -> None:
+def _count(ticket: Ticket, event: ev.Event, authors: dict[str, str]) -> None:
     match event:
         case ev.IssueChanged():
             for change in event.changes:
@@ -118,7 +119,8 @@ def _count(ticket: Ticket, event: ev.Event) -> None:
             ticket.reviews += 1
             ticket.changes_requested += event.state == "CHANGES_REQUESTED"
         case github_events.ThreadCommented(reviewed=False):
-            ticket.reviews += 1  # to GitHub a single comment on a line is a review
+            # To GitHub a single comment on a line is a review; the author's own is an answer.
+            ticket.reviews += event.author != authors[event.ref]
         case ev.DeploymentCreated():
             ticket.deployments += 1
         case ev.TraceIngested():
