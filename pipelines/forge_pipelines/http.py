@@ -12,9 +12,12 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
+from functools import partial
+from queue import Empty, SimpleQueue
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -48,6 +51,8 @@ CHUNK = 1 << 16
 LONGEST_BODY = 256 << 20
 """Bytes of a body, unpacked: far above any page that the sources ask for."""
 REDIRECTS_IN_A_ROW = 5
+LOOK_UP_SECONDS = 0.25
+"""How often a load that waits for an answer looks whether it is to end."""
 PATIENCE = Patience()
 SIGNALLED = "stopped by a signal; the next load goes on from here"
 
@@ -63,6 +68,15 @@ UNCHANGED: Final = Unchanged.UNCHANGED
 
 class TooSlowError(Exception):
     """An answer did not end in the time that a load gives it."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """An answer, its body, and how many bytes of it came over the wire."""
+
+    answer: Answer
+    body: bytearray
+    bytes_read: int
 
 
 @dataclass
@@ -246,36 +260,64 @@ class Api:
             self._wait(ahead, what, limited=True)
 
     def _exchange(self, method: str, url: str, **given: Any) -> tuple[Answer, bytearray]:
-        """One request and its whole answer, read as it comes: within a time and a size."""
+        """One request and its whole answer, within a time and a size.
+
+        It is made beside the caller, who can thus leave a server that drips its headers, or when the load is to end: a
+        socket alone knows only how long nothing came.
+        """
         self.requests += 1
+        outcomes: SimpleQueue[Exchange | Exception] = SimpleQueue()
+        left = threading.Event()
+        work = partial(self._answered, outcomes, left, method, url, given)
+        threading.Thread(target=work, name="request", daemon=True).start()
         deadline = time.monotonic() + self.patience.answer_seconds
+        outcome: Exchange | Exception | None = None
+        while outcome is None:
+            with suppress(Empty):
+                outcome = outcomes.get(timeout=min(max(deadline - time.monotonic(), 0.01), LOOK_UP_SECONDS))
+            if outcome is None and self.stop.is_set():
+                left.set()
+                raise Stopped(SIGNALLED)
+            if outcome is None and time.monotonic() > deadline:
+                left.set()
+                raise TooSlowError(f"the answer did not end in {self.patience.answer_seconds:.0f} s")
+        if isinstance(outcome, Exception):
+            raise outcome
+        self.bytes_read += outcome.bytes_read
+        self.last_headers = outcome.answer.headers
+        return outcome.answer, outcome.body
+
+    def _answered(
+        self,
+        outcomes: SimpleQueue[Exchange | Exception],
+        left: threading.Event,
+        method: str,
+        url: str,
+        given: Mapping[str, Any],
+    ) -> None:
+        """Put the outcome of a request into the queue, unless its caller has left."""
+        timeout = (CONNECT_SECONDS, min(SILENCE_SECONDS, self.patience.answer_seconds))
         proxies = {"http": self._proxy, "https": self._proxy} if self._proxy else None
-        with self._session.request(
-            method,
-            url,
-            timeout=(CONNECT_SECONDS, min(SILENCE_SECONDS, self.patience.answer_seconds)),
-            allow_redirects=False,
-            stream=True,
-            proxies=proxies,
-            **given,
-        ) as response:
-            body = bytearray()
-            while part := response.raw.read1(CHUNK, decode_content=True):
-                body += part
-                if self.stop.is_set():
-                    raise Stopped(SIGNALLED)
-                if time.monotonic() > deadline:
-                    raise TooSlowError(f"the answer did not end in {self.patience.answer_seconds:.0f} s")
-                if len(body) > LONGEST_BODY:
-                    raise LoadError(
-                        "BadResponse",
-                        f"{self.host} answers with more than {LONGEST_BODY >> 20} MB at once; select less in the "
-                        "source",
-                    )
-            self.bytes_read += response.raw.tell()
-            self.last_headers = {name.lower(): value for name, value in response.headers.items()}
-            excerpt = body[:2000].decode("utf-8", "replace")
-            return Answer(response.status_code, self.last_headers, excerpt), body
+        try:
+            with self._session.request(
+                method, url, timeout=timeout, allow_redirects=False, stream=True, proxies=proxies, **given
+            ) as response:
+                body = bytearray()
+                while part := response.raw.read1(CHUNK, decode_content=True):
+                    body += part
+                    if left.is_set():
+                        return
+                    if len(body) > LONGEST_BODY:
+                        raise LoadError(
+                            "BadResponse",
+                            f"{self.host} answers with more than {LONGEST_BODY >> 20} MB at once; select less in the "
+                            "source",
+                        )
+                headers = {name.lower(): value for name, value in response.headers.items()}
+                answer = Answer(response.status_code, headers, body[:2000].decode("utf-8", "replace"))
+                outcomes.put(Exchange(answer, body, response.raw.tell()))
+        except Exception as error:
+            outcomes.put(error)
 
     def _silent(self, error: Exception, what: str, attempts: int) -> LoadError:
         if is_refused_by_proxy(error):

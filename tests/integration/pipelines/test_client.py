@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -125,6 +128,38 @@ def test_a_signal_ends_the_reading_of_a_slow_answer(scripted: Any) -> None:
     threading.Timer(0.2, stop.set).start()
     with pytest.raises(Stopped, match="signal"):
         api(scripted.url, stop=stop, patience=Patience()).get("/x", what="rows")
+
+
+def test_headers_that_drip_and_a_silent_server_hold_no_load() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        asked = threading.Event()
+
+        def drip(connection: socket.socket) -> None:
+            with connection, suppress(OSError):
+                connection.recv(65536)
+                asked.set()
+                connection.sendall(b"HTTP/1.1 200 OK\r\n")
+                for letter in range(90):
+                    connection.sendall(b"X-%d: y\r\n" % letter)
+                    time.sleep(0.1)
+
+        def serve() -> None:
+            with suppress(OSError):
+                while True:
+                    threading.Thread(target=drip, args=(server.accept()[0],), daemon=True).start()
+
+        threading.Thread(target=serve, daemon=True).start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        quick = Patience(attempts=2, first_wait=0.01, answer_seconds=0.5)
+        with pytest.raises(LoadError, match=r"did not answer rows in 2 attempts .*did not end in"):
+            api(url, patience=quick).get("/x", what="rows")
+        stop, begun = threading.Event(), time.monotonic()
+        asked.clear()
+        threading.Thread(target=lambda: (asked.wait(), stop.set()), daemon=True).start()
+        with pytest.raises(Stopped):
+            api(url, stop=stop, patience=Patience()).get("/x", what="rows")
+        assert time.monotonic() - begun < 5, "a signal is heard while nothing comes"
+        server.shutdown(socket.SHUT_RDWR)
 
 
 def test_what_did_not_change_is_said_so(scripted: Any) -> None:
@@ -341,7 +376,6 @@ def proxy() -> Iterator[Any]:
     """A proxy that tunnels and forwards for one user, as a process of this test; `asked` is what it was asked for."""
     import http.server
     import select
-    import socket
     import urllib.request
 
     asked: list[str] = []
