@@ -84,7 +84,8 @@ class Scripted:
                     self.connection.close()
                     return
                 data = reply.body if isinstance(reply.body, bytes) else json.dumps(reply.body).encode()
-                self.send_response(reply.status)
+                begin = self.send_response_only if "Date" in reply.headers else self.send_response
+                begin(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))

@@ -317,8 +317,13 @@ def test_a_first_load_that_takes_longer_than_the_overlap_loses_nothing(loader: A
     start = NOW - timedelta(days=20)
     loaded = loader({n: start + timedelta(hours=n) for n in range(95)}, deployment=deployment)
     site, site.living, site.clock = loaded.site, False, NOW
-    # Half an hour a page; what is updated early in the walk was read already, and its new place is not in the snapshot.
-    site.before_page = lambda page: site.touch(page % 40 + 2, NOW + timedelta(minutes=30 * page))
+
+    def half_an_hour_later(page: int) -> None:
+        """What was read already is updated, and its new place is not in the snapshot; and what is read last of all."""
+        for number in (page % 40 + 2, 94):
+            site.touch(number, NOW + timedelta(minutes=30 * page))
+
+    site.before_page = half_an_hour_later
     loaded.load()
     site.before_page = lambda page: None
     loaded.now = NOW + timedelta(hours=6)
@@ -345,8 +350,12 @@ def test_a_moment_longer_than_the_longest_page_is_read_though_issues_leave_it(
     monkeypatch.setattr(jira_data_center, "OVERLAPPING", 3)
     loaded = loader({n: NOW - timedelta(days=1) for n in range(150)}, deployment="DataCenter")
     site, site.floor, site.longest = loaded.site, floor, 20
-    # A page reads numbers in order; one that was read leaves, all others move up.
-    site.before_page = lambda page: site.touch(page * 2, NOW - timedelta(minutes=30 - page)) if page < 25 else None
+
+    def more_leave_than_pages_overlap(page: int) -> None:
+        for number in range(page * 5, page * 5 + 5) if page < 15 else ():
+            site.touch(number, NOW - timedelta(minutes=30 - page))
+
+    site.before_page = more_leave_than_pages_overlap
     assert_whole(loaded.load())
 
 
