@@ -28,8 +28,8 @@ class Ticket:
 
     Names are those of gold.tickets. started_at: first came into a status of category indeterminate. resolved_at: None
     while it is open (again). Pull requests are those whose title begins with the ticket's key; reviews and requested
-    changes are theirs, without those by their authors. Traces are those that Forge ran for it, however poorly they say so; llm_calls, tokens and cost
-    are of their generations.
+    changes are theirs, without those by their authors. Traces are those that Forge ran for it, however poorly they say
+    so; llm_calls, tokens and cost are of their generations.
     """
 
     ticket_key: str
