@@ -7,7 +7,6 @@ that gives no further one, of numbered pages the number that the server tells.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -140,17 +139,13 @@ def listed(api: Api, entity: str, suffix: str, params: Params) -> Reader:
 def by_cursor(api: Api, path: str, params: Mapping[str, Any], what: str) -> Iterator[Rows]:
     """Pages until no cursor is given."""
     walk = CursorWalk(api, path, dict(params), what)
-    with ThreadPoolExecutor(1, "langfuse") as ahead:
-        # The next page is asked for while this one is made use of: no two requests are ever under way. Who asks for one
-        # row wants to know whether there is any, no more.
-        answer: Any = walk.next()
-        while True:
-            cursor = (answer.get("meta") or {}).get("cursor") if isinstance(answer, dict) else None
-            coming = ahead.submit(walk.next, cursor) if cursor and walk.full > 1 else None
-            yield data_of(api, answer)
-            if not cursor:
-                return
-            answer = coming.result() if coming else walk.next(cursor)
+    answer = walk.next()
+    while True:
+        yield data_of(api, answer)
+        cursor = (answer.get("meta") or {}).get("cursor")
+        if not cursor:
+            return
+        answer = walk.next(cursor)
 
 
 @dataclass
