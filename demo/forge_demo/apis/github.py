@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import wraps
 from typing import Any
@@ -248,6 +249,9 @@ class _GitHub:
                 given = await request.json()
             except ValueError:
                 return refusal(400, "Problems parsing JSON")
+            if named := re.match(r"\s*query\s+(\w+)", str(given.get("query") or "")):
+                name = f"github {named[1]}"
+                self.live.requests[name] = self.live.requests.get(name, 0) + 1
             budget = self.live.budget("github_graphql")
             body = run(self.live.state(), given, budget)
             return answer(body, headers={**self.access.headers(request), **limits(budget, "graphql")})
