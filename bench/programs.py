@@ -73,9 +73,10 @@ class World:
         with urlopen(Request(self.urls["world"] + path, data=data), timeout=300) as answer:
             return json.loads(answer.read())
 
-    def served(self, api: str) -> int:
-        """Requests that an API has answered so far."""
-        return int(self.ask()["requests"].get(api, 0))
+    def served(self, *names: str) -> int:
+        """Requests that an API (or a query of GitHub's GraphQL, `github NAME`) has answered so far."""
+        requests = self.ask()["requests"]
+        return sum(int(requests.get(name, 0)) for name in names)
 
 
 @dataclass(frozen=True)

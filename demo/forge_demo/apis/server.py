@@ -51,7 +51,7 @@ class _Handles:
         self.live = live
 
     async def summary(self, request: Request) -> Response:
-        """Counts, the clock, and requests served by API."""
+        """Counts, the clock, and requests served by API; of GitHub's GraphQL by name of the query too."""
         state = self.live.state()
         return answer({**truth.summary(state), "requests": self.live.requests})
 
