@@ -98,7 +98,7 @@ def github_costs() -> Costs:
         _, jobs_asked = _load(folder, port, served, {"name": "jobs", "github": {**one, "jobs": True}})
     note = (
         f"{count} pull requests with reviews, commits, checks and {ours.rows['deployments']} deployments: {for_pulls} "
-        f"requests; with {ours.rows['workflow_runs']} runs, issues, releases, tags {asked}, in {ours.seconds:.1f} s, of "
+        f"requests; with {ours.rows['workflow_runs']} runs, issues, releases, tags {asked}, {ours.seconds:.1f} s, of "
         f"which the seconds are; nothing new: {asked_again} requests, {again.seconds:.1f} s; "
         f"jobs of {bare.rows.get('workflow_runs', 0)} runs: {jobs_asked - bare_asked} more; peer: {few} pull requests"
     )
