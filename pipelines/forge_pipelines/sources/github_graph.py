@@ -15,7 +15,7 @@ from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Scope
 from forge_pipelines.sources.github_queries import NESTED, Listing, follow_query, nodes_query
-from forge_pipelines.tables import moment
+from forge_pipelines.tables import json_text, moment
 
 RESERVE = 50
 """Points of the hourly budget that a load leaves to others."""
@@ -295,7 +295,9 @@ def filled(gap: Gap, answer: Node | None) -> Iterator[Gap]:
     inside = NESTED[gap.owner][gap.name].inside
     holder = (answer or {}).get(inside) if inside else answer
     connection = (holder or {}).get(gap.name) or {}
-    new = connection.get("nodes") or []
+    # An element that came already (a page that was given twice, or that moved) is not there twice.
+    known = {json_text(node) for node in gap.nodes}
+    new = [node for node in connection.get("nodes") or [] if node and json_text(node) not in known]
     gap.nodes += new
     yield from gaps_within(gap.name, new)
     info = connection.get("pageInfo") or {}

@@ -52,12 +52,12 @@ def find(graph: Graph, spec: GitHubSource) -> Found:
     """The selected repositories, by name. Raises LoadError when none is there and something went wrong."""
     found = Found()
     names = {name.lower(): name for name in spec.repositories}
-    closed: list[str] = []
+    closed: dict[str, None] = {}
     for login in spec.organizations:
         try:
             for node in organization(graph, login, spec):
                 if isinstance(node, str):
-                    closed.append(node)
+                    closed[node] = None
                 else:
                     found.add(node)
         except LoadError as error:
@@ -65,7 +65,7 @@ def find(graph: Graph, spec: GitHubSource) -> Found:
     known = {repository.place.name.lower() for repository in found.repositories.values()} | {n.lower() for n in closed}
     wanted = [names[key] for key in sorted(names) if key not in known]
     for start in range(0, len(wanted), PROBED):
-        closed += named(graph, wanted[start : start + PROBED], found)
+        closed |= dict.fromkeys(named(graph, wanted[start : start + PROBED], found))
     for name in closed:
         in_parts(graph, name, found)
     if found.failures and not found.repositories:
@@ -85,17 +85,26 @@ def forgive(error: LoadError, found: Found, graph: Graph) -> None:
 
 def organization(graph: Graph, login: str, spec: GitHubSource) -> Iterator[Node | str]:
     """The repositories of an organisation with their probes; only the name of one that may not be seen in full."""
+    whole: set[str] = set()
+    is_closed = False
+    for page, errors in organization_pages(graph, login, tuple(PROBES)):
+        for node in chosen(page, spec):
+            whole.add(node["id"])
+            yield node
+        is_closed = is_closed or any(len(error.get("path") or ()) > 2 for error in errors)
+    if is_closed:
+        # One element that may not be read takes the whole repository from the answer.
+        for page, _ in organization_pages(graph, login, ()):
+            yield from (node["nameWithOwner"] for node in chosen(page, spec) if node["id"] not in whole)
+
+
+def organization_pages(graph: Graph, login: str, parts: Collection[str]) -> Iterator[tuple[Node, list[dict[str, Any]]]]:
+    """The pages of an organisation's repositories, each with the errors about what is not seen."""
     after = None
     while True:
-        data, errors = organization_page(graph, login, after, tuple(PROBES))
-        nodes = data.get("nodes") or []
-        if any(len(error.get("path") or ()) > 2 for error in errors):
-            # One element that may not be read takes the whole repository from the answer.
-            bare, _ = organization_page(graph, login, after, ())
-            whole = {node["id"] for node in nodes if node}
-            yield from (node["nameWithOwner"] for node in chosen(bare, spec) if node["id"] not in whole)
-        yield from chosen(data, spec)
-        info = data.get("pageInfo") or {}
+        page, errors = organization_page(graph, login, after, parts)
+        yield page, errors
+        info = page.get("pageInfo") or {}
         if not info.get("hasNextPage"):
             return
         after = info["endCursor"]

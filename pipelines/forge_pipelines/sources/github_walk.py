@@ -101,5 +101,5 @@ def between(pages: Pages, stamp: Callable[[Node], datetime], window: tuple[datet
     start, end = window
     for nodes, _ in pages(None):
         yield [node for node in nodes if start <= stamp(node) < end]
-        if nodes and stamp(nodes[-1]) < start:
+        if any(stamp(node) < start for node in nodes):
             return
