@@ -137,17 +137,18 @@ class Exact:
     def uncommitted(self, name: str) -> int:
         """How many rows a source has of loads that did not end."""
         prefix = name.replace("-", "_")
-        tables = self.forge.rows(
-            "select table from system.columns where database = 'bronze' and name = '_dlt_load_id' "
-            f"and startsWith(table, '{prefix}_') and not startsWith(table, '{prefix}__dlt')"
-        )
-        return sum(
-            self.forge.rows(
-                f"select count() from bronze.{table} where _dlt_load_id not in "
-                f"(select load_id from bronze.{prefix}__dlt_loads where status = 0)"
-            )[0][0]
-            for (table,) in tables
-        )
+        tables = {
+            table
+            for (table,) in self.forge.rows(
+                f"select name from system.tables where database = 'bronze' and startsWith(name, '{prefix}_')"
+            )
+        }
+        loads = f"{prefix}__dlt_loads"
+        ended = f"(select load_id from bronze.{loads} where status = 0)" if loads in tables else "('')"
+        entities = {table.name for table in TABLES.values()} | {"series", "samples"}
+        ours = [table for table in tables if table.removeprefix(f"{prefix}_") in entities]
+        counts = [f"select count() as n from bronze.{table} where _dlt_load_id not in {ended}" for table in ours]
+        return int(self.forge.rows(f"select sum(n) from ({' union all '.join(counts)})")[0][0]) if counts else 0
 
     def committed(self, prefix: str, entity: str) -> list[dict[str, Any]]:
         """A table as silver reads it: FINAL, of committed loads."""
