@@ -27,7 +27,7 @@
     before FINAL, WHERE after it. So an unfinished load hides no older row of a finished one.
 
     A row that the source has no more (a sweep of its ids said so: table deletions) is left out, unless it was written
-    again later.
+    again later. What only the source's retention took stays: keeping it is what a warehouse is for.
 -#}
 {% macro bronze(source_type, entity) -%}
     {#- The call records the dependency for dbt's selection and lineage. -#}
@@ -50,11 +50,11 @@
     left join (
         select
                 {%- for column in key.columns %}
-            JSONExtract(entity_key, {{ loop.index }}, '{{ column.data_type }}') as {{ column.name }},
+            JSONExtract(entity_key, {{ loop.index }}, '{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }},
                 {%- endfor %}
             deleted_at
         from ({{ committed(name, 'deletions') }})
-        where entity = '{{ entity }}' and reason != 'returned'
+        where entity = '{{ entity }}' and reason in ('deleted', 'moved')
     ) as gone
         using ({{ key.columns | map(attribute='name') | join(', ') }})
     where coalesce(gone.deleted_at, toDateTime64(0, 6, 'UTC')) < stored.{{ key.version }}

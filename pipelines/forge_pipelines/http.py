@@ -42,7 +42,7 @@ from forge_pipelines.answers import (
     root,
     said,
 )
-from forge_pipelines.problems import LoadError, RateLimited, Stopped
+from forge_pipelines.problems import LoadError, NotTheApiError, RateLimited, Stopped
 
 USER_AGENT = "forge-load"
 CONNECT_SECONDS = 10.0
@@ -210,9 +210,10 @@ class Api:
                     return parse(content)
                 except ValueError as error:
                     failures += 1
-                    if "html" in kind or answer.excerpt.lstrip()[:1] == "<" or failures >= attempts:
+                    is_page = "html" in kind or answer.excerpt.lstrip()[:1] == "<"
+                    if is_page or failures >= attempts:
                         found = said(content, kind) or "an empty body"
-                        raise LoadError(
+                        raise (NotTheApiError if is_page else LoadError)(
                             "BadResponse",
                             f"{self.host} answers {what} with {found} in place of JSON; check that url is the API's "
                             "address and not that of a login page or proxy",

@@ -15,6 +15,10 @@ class LoadError(Exception):
         self.message = message
 
 
+class NotTheApiError(LoadError):
+    """What answers is no API at all, however it is asked: a login page, a proxy's notice."""
+
+
 class Stopped(Exception):  # noqa: N818 - no error: what was read until here is complete
     """A load must end early, at the last clean cursor: a signal, or a rate limit that outlasts the load's patience."""
 

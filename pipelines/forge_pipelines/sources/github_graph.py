@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from forge_pipelines.http import Api
-from forge_pipelines.problems import LoadError
+from forge_pipelines.problems import LoadError, NotTheApiError
 from forge_pipelines.sources import Scope
 from forge_pipelines.sources.github_queries import NESTED, Listing, follow_query, nodes_query
 from forge_pipelines.tables import json_text, moment
@@ -199,7 +199,7 @@ class Graph:
                     passing_attempts=2 if heavy else None,
                 )
             except LoadError as error:
-                if heavy and error.reason in ("BadResponse", "Unreachable"):
+                if heavy and error.reason in ("BadResponse", "Unreachable") and not isinstance(error, NotTheApiError):
                     raise TooHeavy from error
                 raise
             finally:

@@ -180,11 +180,14 @@ def cost_units(column: pa.ChunkedArray) -> list[int | None]:
     return [None if cost is None else int(cost.scaleb(12)) for cost in column.cast(MONEY).to_pylist()]
 
 
-def leaf_cost(costs: Mapping[str, tuple[str | None, int]]) -> Decimal | None:
-    """The cost of a trace from its observations' parents and costs: the sum, less what a parent repeats."""
+def leaf_cost(costs: Mapping[str, tuple[str | None, int]]) -> Decimal:
+    """The cost of a trace from its observations' parents and costs: the sum, less what a parent repeats.
+
+    Nothing that costs makes 0, as in Langfuse's own list of traces.
+    """
     parents = {parent for parent, cost in costs.values() if cost}
     leaves = [cost for id_, (_, cost) in costs.items() if id_ not in parents]
-    return decimal_of(sum(leaves)) if costs else None
+    return decimal_of(sum(leaves))
 
 
 class Sessions:

@@ -13,12 +13,16 @@ TIME = "DateTime64(6, 'UTC')"
 
 
 def page_columns(text: str) -> dict[str, str]:
-    """Columns of a list like `key String, updated_at, tags json, closed_at?`; a time needs no type."""
-    text = re.sub(r"\(`\[[^`]*`\)|\(`[^`]*`\)", "", text)
+    """Columns of a list like `key String, updated_at, tags json, closed_at?`; a time needs no type.
+
+    Sentences may follow the list.
+    """
+    while (bare := re.sub(r"\((?!\d+[,)]|')[^()]*\)", "", text)) != text:  # remarks, not types
+        text = bare
+    text = re.split(r"[.;]\s", text)[0].rstrip(".\n")
     columns = {}
     for part in re.split(r",(?![^(]*\))", text):
-        words = re.sub(r"\((?!\d)[^)]*\)", "", part) if "'UTC'" not in part else part
-        name, _, type_ = " ".join(words.split()).partition(" ")
+        name, _, type_ = " ".join(part.split()).partition(" ")
         optional = name.endswith("?") or type_.endswith("?")
         name, type_ = name.rstrip("?"), type_.rstrip("?")
         type_ = {"": TIME, "json": "String"}.get(type_, type_)

@@ -310,7 +310,7 @@ def test_pages_out_of_order_make_the_same_trace() -> None:
 def test_costs_of_leaves() -> None:
     assert leaf_cost({"b": ("a", 10**12), "a": (None, 0)}) == 1
     assert leaf_cost({"b": ("a", 1), "c": ("a", 2), "a": (None, 3)}) == Decimal("3e-12")
-    assert leaf_cost({}) is None
+    assert leaf_cost({}) == 0
 
 
 def test_a_session_begins_with_the_first_that_names_it() -> None:
