@@ -208,7 +208,8 @@ DELETIONS = Table(
     version="deleted_at",
 )
 """Rows that the source has no more, found by comparing ids: `entity` is the table, `entity_key` a JSON array of its key
-columns, `deleted_at` when it was found missing, `reason` is deleted, moved or returned (a row that came back)."""
+columns, `deleted_at` when it was found missing, `reason` is deleted, moved, expired (by the source's retention: silver
+keeps it) or returned (a row that came back)."""
 
 REJECTED_ROWS = Table(
     name="rejected_rows",

@@ -4,6 +4,9 @@ What bronze holds says where to look: windows of about WINDOW_TRACES traces each
 alone (their ids and times). A trace that two walks of its window do not show is gone, with its observations and scores;
 one that was noted as gone and shows again has returned; one that bronze lacks, or whose root was updated later than
 bronze knows, is fetched. Of the last week each load does so, where that is one request.
+
+What is older than everything that the server shows was taken by its retention (or the plan's): it has expired, which is
+no deletion, and silver keeps it.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ Key = tuple[str, str]
 
 @dataclass
 class Sweep:
-    """One sweep. `state` holds when the last one ended (`done`) and how far this one has come (`next`)."""
+    """One sweep. `state` holds when the last one ended (`done`); while it goes on, how far it has come (`next`)
+    and the oldest trace that the server has shown (`first`)."""
 
     spec: LangfuseSource
     scope: Scope
@@ -48,6 +52,7 @@ class Sweep:
     read_from: datetime
     refetched: int = 0
     gone_before: dict[str, set[Key]] = field(default_factory=dict)
+    first: datetime | None = None
 
     def pages(self) -> Iterator[Page]:
         """A page a window, after which `state` is moved on; nothing when no sweep is due."""
@@ -59,10 +64,11 @@ class Sweep:
         if now < (moment(self.state["done"]) or now) + every:
             yield from self._last_week()
             return
-        self.gone_before = self._noted()
+        self.gone_before, self.first = self._noted(), moment(self.state.get("first"))
         for start, end in self._windows():
             yield from self._window(start, end, self._held(start, end))
-            self.state = {**self.state, "next": iso(end)}
+            first = {"first": iso(self.first)} if self.first else {}
+            self.state = {**self.state, "next": iso(end), **first}
             yield Page()
         self.state = {"done": iso(now)}
 
@@ -74,7 +80,8 @@ class Sweep:
         held = self._held(start, end)
         if 0 < len(held) <= (OBSERVATIONS_A_PAGE if self.server.cursor else LISTED_A_PAGE):
             self.gone_before = self._noted()
-            yield from self._window(start, end, held)
+            # What is older than all that shows here may have expired: the sweep knows better.
+            yield from self._window(start, end, held, older=None)
 
     def _windows(self) -> list[tuple[datetime, datetime]]:
         """What bronze holds, cut so that each part has about WINDOW_TRACES traces."""
@@ -93,14 +100,22 @@ class Sweep:
         where = f"{self._ours()} and timestamp >= {low} and timestamp < {high}"
         return pairs(self.scope.stored(TRACES, ["id", "updated_at"], where))
 
-    def _window(self, start: datetime, end: datetime, held: Mapping[str, int]) -> Iterator[Page]:
+    def _window(
+        self, start: datetime, end: datetime, held: Mapping[str, int], older: str | None = "expired"
+    ) -> Iterator[Page]:
+        """Compare a window. `older`: why that is gone which is older than the oldest trace shown (None: not told)."""
         shown = self._shown(start, end)
         noted = {id_ for _, id_ in self.gone_before.get(TRACES.name, ())}
         missing = held.keys() - shown.keys() - noted
         if missing:
             # Numbered pages move up when something is deleted meanwhile, and then skip what is there.
             missing -= self._shown(start, end).keys()
-            yield from self._deletions(sorted(missing), "deleted")
+            times = pairs(stored_among(self.scope, TRACES, ["id", "timestamp"], "id", sorted(missing)))
+            first = micros(self.first) if self.first else None
+            late = {id_ for id_ in missing if first is not None and times[id_] > first}
+            yield from self._deletions(sorted(late), "deleted")
+            if older:
+                yield from self._deletions(sorted(missing - late), older)
         if returned := sorted(noted & shown.keys()):
             yield from self._deletions(returned, "returned")
         new = [id_ for id_, updated in shown.items() if updated > held.get(id_, 0) or id_ in noted]
@@ -120,13 +135,17 @@ class Sweep:
         shown: dict[str, int] = {}
         for page in answers:
             for answer in page:
-                id_, updated = answer.get(names[0]), moment(answer.get("updatedAt") or answer.get(names[1]))
+                id_, begun = answer.get(names[0]), moment(answer.get(names[1]))
+                updated = moment(answer.get("updatedAt")) or begun
                 if id_ and updated:
                     shown[id_] = max(shown.get(id_, 0), micros(updated))
+                    self.first = min(filter(None, (self.first, begun)), default=None)
         return shown
 
     def _deletions(self, ids: Sequence[str], reason: str) -> Iterator[Page]:
-        """Notes on traces and on what belongs to them."""
+        """Notes on traces and on what belongs to them; none on none."""
+        if not ids:
+            return
         rows = [deletion(TRACES, (self.project, id_), self.scope.now, reason) for id_ in ids]
         for table in (OBSERVATIONS, SCORES):
             parts = stored_among(self.scope, table, ["project_id", "id"], "trace_id", ids)
@@ -138,7 +157,7 @@ class Sweep:
     def _noted(self) -> dict[str, set[Key]]:
         """The keys that were found gone before, by table."""
         noted: dict[str, set[Key]] = {}
-        found = self.scope.stored(DELETIONS, ["entity", "entity_key"], "reason = 'deleted'")
+        found = self.scope.stored(DELETIONS, ["entity", "entity_key"], "reason in ('deleted', 'expired')")
         for entity, key in zip(*(column.to_pylist() for column in found.columns), strict=True):
             project, id_ = orjson.loads(key)
             noted.setdefault(entity, set()).add((project, id_))

@@ -476,6 +476,20 @@ def test_the_sweep_finds_what_was_deleted_what_came_back_and_what_changed(script
     assert {id_ for _, id_ in bronze.noted("deleted")} == {"t3", "t3/0", "t3/1"}
 
 
+@pytest.mark.parametrize("cursor", [True, False])
+def test_what_the_servers_retention_took_has_expired(scripted: Any, cursor: bool) -> None:
+    server = scripted.script = Server(cursor=cursor, pages=not cursor)
+    for n in range(9):
+        server.trace(f"t{n}", NOW - timedelta(days=60 - n))
+    bronze, spec = Bronze(), spec_of(scripted.url, sweep="7d")
+    bronze.load(spec, NOW)
+    for gone in ("t0", "t1", "t5"):
+        server.delete(gone)
+    bronze.load(spec, NOW + timedelta(days=8))
+    assert {id_ for entity, id_ in bronze.noted("expired") if entity == "traces"} == {"t0", "t1"}
+    assert {id_ for entity, id_ in bronze.noted("deleted") if entity == "traces"} == {"t5"}
+
+
 def test_a_sweep_of_never_and_of_other_environments_finds_nothing(scripted: Any) -> None:
     server = scripted.script = Server()
     for n in range(3):
