@@ -184,6 +184,7 @@ class Faults:
 
 # What a fault does to a page
 
+_GRAPHQL_LISTS = ("repositories", "pullRequests", "issues", "deployments", "releases", "refs")
 _LISTS = ("data", "issues", "values", "issueChangeLogs", "workflow_runs", "check_runs", "check_suites", "jobs", "items")
 
 
@@ -223,14 +224,17 @@ def listings(document: Json) -> list[Listing]:
 
 
 def connections(data: dict[str, Any]) -> list[dict[str, Any]]:
-    """The outermost connections of a GraphQL answer that may have further pages."""
-    level: list[Any] = [data]
-    while level:
-        found = [one for one in level if isinstance(one.get("nodes"), list) and "pageInfo" in one]
-        if found:
-            return found
-        level = [inner for one in level for inner in one.values() if isinstance(inner, dict)]
-    return []
+    """The listings of a GraphQL answer that may have further pages.
+
+    Lists inside their rows (labels, commits) are not among them: of these the order says something.
+    """
+    found: list[dict[str, Any]] = []
+    level: list[dict[str, Any]] = [data]
+    while level and not found:
+        inner = [(name, value) for one in level for name, value in one.items() if isinstance(value, dict)]
+        found = [value for name, value in inner if name in _GRAPHQL_LISTS and "pageInfo" in value]
+        level = [value for _, value in inner]
+    return found
 
 
 def reordered(document: Json, dice: random.Random) -> None:
