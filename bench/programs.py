@@ -114,7 +114,10 @@ def load(folder: Path, port: int, source: dict[str, Any], **env: str) -> Load:
     }
     with log.open("wb") as out:
         begun = time.monotonic()
-        child = subprocess.Popen([str(BIN / "forge-load"), name], env=os.environ | given | env, stdout=out, stderr=out)
+        command = [str(BIN / "forge-load"), name]
+        # As in an image: byte code is there.
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | given | env
+        child = subprocess.Popen(command, env=environment, stdout=out, stderr=out)
         _, status, usage = os.wait4(child.pid, 0)
         took = time.monotonic() - begun
         child.returncode = os.waitstatus_to_exitcode(status)
