@@ -50,7 +50,8 @@ async def _serve(
     scrape_config: Path | None,
     faults: Sequence[Fault],
 ) -> int:
-    with socket.socket() as listener:
+    # By name of its protocol: asyncio sends small parts at once (TCP_NODELAY) only where it can tell that this is TCP.
+    with socket.socket(proto=socket.IPPROTO_TCP) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
         shown = host if host != "0.0.0.0" else "127.0.0.1"  # noqa: S104
