@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
+from forge_demo.settings import Credentials
+
 BIN = Path(sys.executable).parent
-# What the simulated organisation accepts (forge_demo.settings).
+_DEMO = Credentials()
 SECRETS: dict[str, dict[str, str]] = {
-    "langfuse": {"publicKey": "pk-lf-demo", "secretKey": "sk-lf-demo"},
-    "github": {"token": "ghp_demo"},
-    "jira": {"email": "observer@acme-robotics.example", "token": "jira-demo"},
+    "langfuse": {"publicKey": _DEMO.langfuse_public_key, "secretKey": _DEMO.langfuse_secret_key},
+    "github": {"token": _DEMO.github_token},
+    "jira": {"email": _DEMO.jira_email, "token": _DEMO.jira_token},
     "prometheus": {},
 }
+"""What the simulated organisation accepts, as Secrets."""
 
 
 @contextmanager

@@ -20,7 +20,6 @@ from forge_demo.pen import Pen
 
 SPRINT_DAYS, VERSION_DAYS = 14, 28
 EMBEDDED_COMMENTS, EMBEDDED_HISTORIES = 20, 40
-TRACKED = ev.Change
 _TALK = (
     "Why not do it the way the old page does?",
     "Could this also fix the report of last week?",

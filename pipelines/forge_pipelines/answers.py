@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -14,7 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import orjson
 from requests.utils import parse_header_links
 
-from forge_pipelines.problems import LoadError
+from forge_pipelines.problems import LoadError, causes
 
 REDIRECTS = (301, 302, 303, 307, 308)
 PROXY_CREDENTIALS = (
@@ -204,7 +204,7 @@ def redirected(url: str, method: str, answer: Answer, what: str) -> str:
 
 def certificate_problem(error: BaseException, host: str) -> LoadError | None:
     """What a failed TLS handshake means to people; None when it may pass at the next attempt."""
-    found = next((e for e in inner_errors(error) if isinstance(e, ssl.SSLError)), None)
+    found = next((e for e in causes(error) if isinstance(e, ssl.SSLError)), None)
     if isinstance(found, ssl.SSLCertVerificationError):
         code, told = found.verify_code, found.verify_message
         if code == 10:
@@ -237,18 +237,6 @@ def certificate_problem(error: BaseException, host: str) -> LoadError | None:
             "Unreachable", f"{host} breaks off the TLS handshake ({reason}); check its TLS versions and `tls.crt`"
         )
     return None
-
-
-def inner_errors(error: BaseException) -> Iterator[BaseException]:
-    """A transport error and what it wraps, outermost first: libraries keep causes in several places."""
-    seen: set[int] = set()
-    queue: list[Any] = [error]
-    while queue:
-        current = queue.pop(0)
-        if isinstance(current, BaseException) and id(current) not in seen:
-            seen.add(id(current))
-            yield current
-            queue += [current.__cause__, current.__context__, getattr(current, "reason", None), *current.args]
 
 
 def root(error: BaseException) -> str:

@@ -29,7 +29,7 @@ from forge_pipelines import sources
 from forge_pipelines.bronze import Bronze
 from forge_pipelines.destination import COMPUTED_HINT, forge_clickhouse
 from forge_pipelines.http import Api
-from forge_pipelines.problems import LoadError, Stopped
+from forge_pipelines.problems import LoadError, Stopped, causes
 from forge_pipelines.progress import Progress, told_while
 from forge_pipelines.sources import Credentials, Page, Scope, SourceModule
 from forge_pipelines.tables import COMMON, LOAD_RUNS, REJECTED_ROWS, WITH_ROWS, Table, iso, json_text, moment, rejection
@@ -53,6 +53,11 @@ class LoadRequest:
     window: tuple[datetime, datetime] | None = None
     blot: Callable[[str], str] = str
     """Takes secrets out of texts."""
+
+    @property
+    def bronze(self) -> Bronze:
+        """The source's tables."""
+        return Bronze(self.store, self.source.name)
 
 
 def run(request: LoadRequest, stop: threading.Event) -> LoadSummary:
@@ -90,18 +95,17 @@ def record(request: LoadRequest, done: LoadSummary, began: datetime) -> None:
         "error_reason": done.error.reason if done.error else None,
         "error_message": request.blot(done.error.message) if done.error else None,
     }
-    bronze = Bronze(request.store, request.source.name)
     try:
-        bronze.record(row)
+        request.bronze.record(row)
         if done.outcome == "succeeded":
-            bronze.forget_states(pipeline_name(bronze_prefix(request.source.name), request.window))
+            request.bronze.forget_states(pipeline_name(bronze_prefix(request.source.name), request.window))
     except driver.Error as error:
         log.warning(f"the load is not recorded in load_runs: {store_problem(request.store, error).message}")
 
 
 def reach_store(request: LoadRequest, source: SourceModule, progress: Progress) -> None:
     """Ask the store before the source. Raises LoadError (StoreUnavailable, SchemaViolation)."""
-    bronze, tables = Bronze(request.store, request.source.name), (*source.TABLES, *COMMON)
+    bronze, tables = request.bronze, (*source.TABLES, *COMMON)
     try:
         stored = bronze.columns(tables)
     except driver.Error as error:
@@ -182,7 +186,7 @@ class PageStream:
                 now=now,
                 window=window,
                 warn=progress.warn,
-                stored=Bronze(self.request.store, self.request.source.name).stored,
+                stored=self.request.bronze.stored,
             )
             progress.start, progress.end_at = window or (progress.covered or spec.since, now)
             self._pages = self.source.pages(spec, self.api, self._scope)
@@ -310,20 +314,6 @@ def load_problem(request: LoadRequest, failed: PipelineStepFailed) -> Exception:
     return failed
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception and what brought it about, outermost first."""
-    seen: set[int] = set()
-    queue: list[BaseException | None] = [error]
-    while queue:
-        current = queue.pop(0)
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        yield current
-        queue += [current.__cause__, current.__context__]
-        queue += [a for a in (*current.args, getattr(current, "exception", None)) if isinstance(a, BaseException)]
-
-
 def store_problem(dsn: StoreDsn, error: driver.Error) -> LoadError:
     """A store's error with its remedy."""
     where = f"the store at {dsn.host}:{dsn.port}"
@@ -361,7 +351,7 @@ def summary(request: LoadRequest, progress: Progress, api: Api | None, seconds: 
     elif stopped is not None:
         outcome = "stopped"
         progress.warn(stopped.message)
-    progress.warn_of_rejected(Bronze(request.store, request.source.name).name(REJECTED_ROWS))
+    progress.warn_of_rejected(request.bronze.name(REJECTED_ROWS))
     return LoadSummary(
         source=request.source.name,
         outcome=outcome,

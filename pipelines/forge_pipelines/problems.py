@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from forge_stack.wire import Reason
 
 
@@ -30,3 +33,16 @@ class Stopped(Exception):  # noqa: N818 - no error: what was read until here is 
 
 class RateLimited(Stopped):
     """The source asks for more patience than a load has."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An exception and what brought it about, outermost first: libraries keep causes in several places."""
+    seen: set[int] = set()
+    queue: list[Any] = [error]
+    while queue:
+        current = queue.pop(0)
+        if isinstance(current, BaseException) and id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            kept = (getattr(current, name, None) for name in ("__cause__", "__context__", "reason", "exception"))
+            queue += [*kept, *current.args]

@@ -20,12 +20,13 @@ import pyarrow.compute as pc  # type: ignore[import-untyped]
 from forge_stack.duration import duration
 from forge_stack.model import GitHubSource
 
+from forge_pipelines.conditions import quoted
 from forge_pipelines.http import Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Credentials, Page, Scope
 from forge_pipelines.sources import github_queries as queries
 from forge_pipelines.sources.github_actions import Actions, RunsMark, Seen, job_page, jobs_of, new_runs, run_page
-from forge_pipelines.sources.github_again import Again, quoted
+from forge_pipelines.sources.github_again import Again
 from forge_pipelines.sources.github_auth import connect as authenticated
 from forge_pipelines.sources.github_graph import Graph
 from forge_pipelines.sources.github_ledger import Ledger

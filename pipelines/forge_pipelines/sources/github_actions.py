@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from forge_pipelines.conditions import sql_second
 from forge_pipelines.http import UNCHANGED, Api
 from forge_pipelines.problems import LoadError
 from forge_pipelines.sources import Scope
@@ -201,14 +202,9 @@ def known_runs(scope: Scope, place: Place, since: datetime) -> dict[int, Known]:
     table = scope.stored(
         WORKFLOW_RUNS,
         ["run_id", "updated_at", "status", "created_at"],
-        f"repository_id = {place.id} and created_at >= '{sql_second(since)}'",
+        f"repository_id = {place.id} and created_at >= {sql_second(since)}",
     )
     return {row["run_id"]: Known(row["updated_at"], row["status"], row["created_at"]) for row in table.to_pylist()}
-
-
-def sql_second(moment_: datetime) -> str:
-    """A moment for a condition in SQL, to the second."""
-    return f"{moment_.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def new_runs(
@@ -305,7 +301,7 @@ def jobs_of(
     """
     waiting = dict(fresh)
     if mark.upto and (mark.jobs_upto is None or mark.jobs_upto < mark.upto):
-        low = f" and created_at >= '{sql_second(mark.jobs_upto)}'" if mark.jobs_upto else ""
+        low = f" and created_at >= {sql_second(mark.jobs_upto)}" if mark.jobs_upto else ""
         stored = actions.scope.stored(WORKFLOW_RUNS, ["run_id", "created_at"], f"repository_id = {place.id}{low}")
         waiting |= {row["run_id"]: row["created_at"] for row in stored.to_pylist()}
     for part in chunks(mark.again, JOBS_AT_ONCE):

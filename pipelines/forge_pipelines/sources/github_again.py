@@ -11,13 +11,14 @@ from typing import Any
 
 import orjson
 
+from forge_pipelines.conditions import sql_second, texts_in
 from forge_pipelines.sources import Scope
 from forge_pipelines.sources import github_queries as queries
 from forge_pipelines.sources.github_graph import Graph
 from forge_pipelines.sources.github_pages import listing_rows
 from forge_pipelines.sources.github_rows import Place, check_row
 from forge_pipelines.sources.github_tables import CHECK_RUNS, DEPLOYMENTS, PULL_REQUESTS
-from forge_pipelines.tables import iso, moment
+from forge_pipelines.tables import moment
 
 Rows = dict[str, Any]
 MOVES_FOR = timedelta(days=30)
@@ -46,12 +47,9 @@ class Again:
     def pull_requests(self, moved: Mapping[int, Collection[str]]) -> Iterator[Rows]:
         """Open pull requests, and those with checks under way; those whose head is a commit whose runs `moved`."""
         commits = [sha for shas in moved.values() for sha in shas]
-        heads = f" or head_sha in ({', '.join(quoted(sha) for sha in commits)})" if commits else ""
+        heads = f" or {texts_in('head_sha', commits)}" if commits else ""
         columns = ["number", "node_id", "updated_at", "head_sha", "checks_state", "comments_count"]
-        where = (
-            "(state = 'OPEN' or (checks_state in ('PENDING', 'EXPECTED') and updated_at >= "
-            f"{quoted(self.since())}){heads})"
-        )
+        where = f"(state = 'OPEN' or (checks_state in ('PENDING', 'EXPECTED') and updated_at >= {self.since()}){heads})"
         rows = {
             row["node_id"]: row
             for row in self.stored(PULL_REQUESTS, columns, where)
@@ -66,9 +64,7 @@ class Again:
     def checks(self) -> Iterator[Rows]:
         """Check runs that were going on when they were read: what became of them."""
         columns = [*CHECK_RUNS.schema.names[1:]]
-        where = (
-            f"status != 'COMPLETED' and check_run_id > 0 and coalesce(started_at, loaded_at) >= {quoted(self.since())}"
-        )
+        where = f"status != 'COMPLETED' and check_run_id > 0 and coalesce(started_at, loaded_at) >= {self.since()}"
         rows = {row["node_id"]: row for row in self.stored(CHECK_RUNS, columns, where)}
         for nodes in self.graph.nodes("CheckRun", list(rows), queries.CHECK_RUN, "checks under way"):
             for number, place in self.places.items():
@@ -84,7 +80,7 @@ class Again:
     def deployments(self) -> Iterator[Rows]:
         """Deployments that may still get a status."""
         columns = ["deployment_id", "node_id", "updated_at", "state", "statuses"]
-        where = f"(state in {GOING_ON} or state in {LIVE} and created_at >= {quoted(self.since())})"
+        where = f"(state in {GOING_ON} or state in {LIVE} and created_at >= {self.since()})"
         rows = {row["node_id"]: row for row in self.stored(DEPLOYMENTS, columns, where)}
         moved: set[str] = set()
         for nodes in self.graph.nodes("Deployment", list(rows), queries.LATEST_STATUS, "deployments under way"):
@@ -101,7 +97,7 @@ class Again:
 
     def since(self) -> str:
         """From when on things are asked about that may never end."""
-        return sql_moment(self.scope.now - MOVES_FOR)
+        return sql_second(self.scope.now - MOVES_FOR)
 
 
 def row_in(place: Place, now: datetime) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
@@ -123,13 +119,3 @@ def deployment_moved(node: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
     statuses = orjson.loads(row["statuses"])
     last = moment(statuses[-1]["createdAt"]) if statuses else None
     return moment((node.get("latestStatus") or {}).get("createdAt")) != last
-
-
-def quoted(text: str) -> str:
-    """A string in SQL."""
-    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def sql_moment(at: datetime) -> str:
-    """A moment for a condition in SQL, to the second."""
-    return iso(at.replace(microsecond=0)).replace("T", " ").removesuffix("Z")

@@ -26,17 +26,11 @@ def connect(url: str, credentials: Credentials) -> Api:
     """The API as the Secret's user: `token`, or `appId`, `installationId` and `privateKey`. Raises LoadError."""
     if credentials.get("appId") is None and credentials.get("privateKey") is None:
         headers = {**HEADERS, "Authorization": f"Bearer {credentials.require('token')}"}
-        return prepared(Api(url, headers), credentials)
-    api = prepared(Api(url, HEADERS), credentials)
+        return Api(url, headers)
+    api = Api(url, HEADERS)
     api.authorise = Installation(
         api, credentials.require("appId"), credentials.require("installationId"), credentials.require("privateKey")
     )
-    return api
-
-
-def prepared(api: Api, credentials: Credentials) -> Api:
-    """With the certificates and the proxy that a Secret may hold."""
-    api.use(credentials.get)
     return api
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from forge_pipelines.conditions import quoted
 from forge_pipelines.sources import Page, Scope
 from forge_pipelines.sources.jira_rows import project_row, version_row
 from forge_pipelines.sources.jira_site import Site
@@ -39,7 +40,7 @@ def follow(
         versions, key = project.get("versions"), str(project.get("key") or asked)
         if not isinstance(versions, list):
             continue
-        of_project = f"project_key = '{key}'"
+        of_project = f"project_key = {quoted(key)}"
         stored = scope.stored(VERSIONS, ["version_id", "name"], of_project).to_pylist()
         page = scope.page(VERSIONS, versions, version_row(key, scope.now))
         names = {row["version_id"]: row["name"] for row in page.to_pylist()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from forge_pipelines.conditions import texts_in
 from forge_pipelines.sources import Page, Scope
 from forge_pipelines.sources.jira_site import Site
 from forge_pipelines.sources.jira_tables import ISSUES
@@ -50,8 +51,8 @@ class Gone:
     def _page(self, keys: Mapping[Any, str]) -> Page:
         rows = [deletion(self.table, [key], self.scope.now, reason) for key, reason in keys.items()]
         if self.part is not None and keys:
-            ids = ", ".join(f"'{key}'" for key in keys if str(key).isalnum())
-            for key in self.scope.stored(self.part, self.part.key, f"{self.part.key[0]} in ({ids})").to_pylist():
+            here = texts_in(self.part.key[0], [key for key in keys if str(key).isalnum()])
+            for key in self.scope.stored(self.part, self.part.key, here).to_pylist():
                 reason = keys[key[self.part.key[0]]]
                 rows.append(deletion(self.part, [key[name] for name in self.part.key], self.scope.now, reason))
         return Page({"deletions": DELETIONS.page(rows)}) if rows else Page()
@@ -70,8 +71,7 @@ class Sweep:
         Found there but not in bronze (when bronze holds `whole` projects), or under another key: it is to be read.
         """
         there = {str(issue["id"]): str(issue["key"]) for page in site.keys(tuple(projects)) for issue in page}
-        names = ", ".join(f"'{key}'" for key in projects)
-        stored = self.gone.scope.stored(ISSUES, ["id", "key"], f"project_key in ({names})").to_pydict()
+        stored = self.gone.scope.stored(ISSUES, ["id", "key"], texts_in("project_key", projects)).to_pydict()
         held: dict[str, str] = dict(zip(stored["id"], stored["key"], strict=True))
         self.unlike |= {id_ for id_, key in there.items() if held.get(id_, key) != key or (whole and id_ not in held)}
         yield self.gone.there(there)

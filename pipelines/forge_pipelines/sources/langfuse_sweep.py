@@ -22,6 +22,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from forge_stack.duration import duration
 from forge_stack.model import LangfuseSource
 
+from forge_pipelines.conditions import texts_in
 from forge_pipelines.sources import Page, Scope
 from forge_pipelines.sources.langfuse_api import LISTED_A_PAGE, OBSERVATIONS_A_PAGE, SWEPT_GROUPS, Reader, Server
 from forge_pipelines.sources.langfuse_tables import OBSERVATIONS, SCORES, TRACES
@@ -187,9 +188,3 @@ def stored_among(scope: Scope, table: Table, columns: Sequence[str], column: str
         [scope.stored(table, columns, texts_in(column, part)) for part in parts]
         or [pa.schema([table.schema.field(name) for name in columns]).empty_table()]
     )
-
-
-def texts_in(column: str, values: Sequence[str]) -> str:
-    """A condition of SQL: the column has one of these texts."""
-    quoted = (value.replace("\\", "\\\\").replace("'", "\\'") for value in values)
-    return f"{column} in ({', '.join(chr(39) + text + chr(39) for text in quoted)})"

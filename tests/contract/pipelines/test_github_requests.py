@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import subprocess
 from datetime import UTC, datetime, timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,29 +16,13 @@ from forge_pipelines.sources.github_auth import Installation
 from forge_pipelines.sources.github_rows import Place
 from graphql import GraphQLSchema, NoDeprecatedCustomRule, build_schema, parse, validate
 
-NPM = {"@octokit/graphql-schema": "15.26.1", "@octokit/openapi": "23.0.2"}
 DESCRIPTIONS = ("api.github.com", "ghec", "ghes-3.17", "ghes-3.18", "ghes-3.19")
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
-@cache
-def octokit() -> Path:
-    """The folder of GitHub's published contracts; npm fetches them once a machine."""
-    cache_folder = Path(os.environ.get("FORGE_CACHE_DIR") or Path.home() / ".cache" / "forge-observability")
-    folder = cache_folder / "octokit" / "-".join(version for _, version in sorted(NPM.items()))
-    if not (folder / "complete").exists():
-        if shutil.which("npm") is None:
-            pytest.fail("npm is needed for GitHub's contracts: install Node.js")
-        folder.mkdir(parents=True, exist_ok=True)
-        packages = [f"{name}@{version}" for name, version in NPM.items()]
-        subprocess.run(["npm", "install", "--silent", "--prefix", str(folder), *packages], check=True, timeout=300)
-        (folder / "complete").touch()
-    return folder / "node_modules" / "@octokit"
-
-
 @pytest.fixture(scope="session")
-def schema() -> GraphQLSchema:
-    text = (octokit() / "graphql-schema" / "schema.graphql").read_text()
+def schema(octokit: Path) -> GraphQLSchema:
+    text = (octokit / "graphql-schema" / "schema.graphql").read_text()
     # GitHub's own schema breaks rules about itself (fields twice, deprecations); that is not what is tested.
     return build_schema(text, assume_valid=True, assume_valid_sdl=True)
 
@@ -130,8 +110,8 @@ def all_calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, dict[str,
 
 
 @pytest.mark.parametrize("description", DESCRIPTIONS)
-def test_a_call_is_described(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    document = json.loads((octokit() / "openapi" / "generated" / f"{description}.json").read_text())
+def test_a_call_is_described(octokit: Path, description: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    document = json.loads((octokit / "openapi" / "generated" / f"{description}.json").read_text())
     calls = all_calls(monkeypatch)
     assert {call[1].rpartition("/")[2] for call in calls} == {"runs", "7", "jobs", "access_tokens"}
     for method, path, params in calls:
