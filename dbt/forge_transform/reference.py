@@ -52,8 +52,10 @@ def _section(model: dict[str, Any]) -> list[str]:
 
 def render() -> str:
     """The page."""
-    models = yaml.safe_load((project_dir() / "models" / "gold" / "_gold__models.yml").read_text(encoding="utf-8"))[
-        "models"
+    models = [
+        model
+        for file in sorted((project_dir() / "models" / "gold").glob("*.yml"))
+        for model in yaml.safe_load(file.read_text(encoding="utf-8"))["models"]
     ]
     return _HEAD + "\n".join(line for model in models for line in _section(model)) + "\n"
 

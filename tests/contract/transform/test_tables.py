@@ -35,6 +35,12 @@ def declared(path: str, kind: str) -> list[dict[str, Any]]:
     return content[kind]
 
 
+def declared_models(layer: str) -> list[dict[str, Any]]:
+    files = sorted((project_dir() / "models" / layer).glob("*.yml"))
+    contents = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return [model for content in contents for model in content.get("models", [])]
+
+
 SOURCES = {
     f"{source['name']}_{table['name']}": table
     for source in declared("models/staging/__sources.yml", "sources")
@@ -60,13 +66,13 @@ def test_bronze(table: str) -> None:
 
 @pytest.mark.parametrize("table", GOLD_TABLES)
 def test_gold(table: str) -> None:
-    (model,) = [m for m in declared("models/gold/_gold__models.yml", "models") if m["name"] == table]
+    (model,) = [m for m in declared_models("gold") if m["name"] == table]
     assert {column["name"]: column["data_type"] for column in model["columns"]} == page_columns(GOLD[table])
 
 
 @pytest.mark.parametrize("layer", ["staging", "silver", "gold"])
 def test_every_column_is_described(layer: str) -> None:
-    models = declared(f"models/{layer}/_{layer}__models.yml", "models")
+    models = declared_models(layer)
     assert {model["name"] for model in models} == {f.stem for f in (project_dir() / "models" / layer).glob("*.sql")}
     for model in models:
         for item in (model, *model["columns"]):
