@@ -11,7 +11,16 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 
 from forge_stack.duration import seconds
@@ -411,23 +420,119 @@ class Source(Part):
         return ref.name if ref else None
 
 
-class Variables(Part):
-    """What the organisation calls things; handed to dbt (`as_vars`)."""
+RePattern = Annotated[str, Field(max_length=256)]
+"""A pattern that the store matches (RE2, searched in the text)."""
+Account = Annotated[str, Field(min_length=1, max_length=128)]
+NameInList = Annotated[str, Field(min_length=1, max_length=64)]
 
-    ticket_key_pattern: Annotated[str, Field(max_length=256)] = Field(
-        default="[A-Z][A-Z0-9]+-[0-9]+", description="RE2 pattern of a ticket key in titles, branches and trace names."
+
+class Team(Part):
+    """A team: what is of these repositories and Jira projects is its own. The first team that matches has it."""
+
+    name: NameInList = Field(description="Unique name, as it stands in gold.")
+    repositories: list[Annotated[str, Field(min_length=1, max_length=140)]] = Field(
+        default_factory=list,
+        max_length=64,
+        description="Repositories: owner/name, or an RE2 pattern that matches the whole of it, e.g. acme/shop-.*",
     )
-    deployment_environment_pattern: Annotated[str, Field(max_length=256)] = Field(
-        default="(?i)^prod", description="RE2 pattern of the environments that count as production."
+    jira_projects: list[ProjectKey] = Field(default_factory=list, max_length=64, description="Keys of Jira projects.")
+
+
+class Identity(Part):
+    """One person, agent or bot: which accounts are the same one."""
+
+    name: NameInList = Field(description="Unique name, as it stands in gold.")
+    github: list[Account] = Field(default_factory=list, max_length=8, description="GitHub logins.")
+    jira: list[Account] = Field(default_factory=list, max_length=8, description="Jira account ids.")
+    langfuse: list[Account] = Field(default_factory=list, max_length=8, description="Langfuse user ids.")
+    kind: Literal["human", "agent", "bot"] | None = Field(
+        default=None, description="What it is; told by the patterns when absent."
+    )
+
+
+_BY_NAME: dict[str, Any] = {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}
+VARIABLES_BYTES = 96 * 1024
+"""The variables travel in one environment variable, and Linux bounds each at 128 KiB (execve(2), MAX_ARG_STRLEN)."""
+
+
+class Variables(Part):
+    """What the organisation calls things; handed to dbt (`as_vars`). A change builds everything again."""
+
+    ticket_key_pattern: RePattern = Field(
+        default="[A-Z][A-Z0-9]+-[0-9]+", description="RE2 pattern of a ticket key in titles, branches and trace names."
     )
     known_projects_only: bool = Field(
         default=True,
         description="Whether a key in free text (titles, branches, trace names) counts only if Jira knows its project.",
     )
+    deployment_environment_pattern: RePattern = Field(
+        default="(?i)^prod", description="RE2 pattern of the environments that count as production."
+    )
+    deployment_workflow_pattern: RePattern = Field(
+        default="",
+        description="RE2 pattern of the workflows whose successful runs on the default branch are production "
+        "deployments, in repositories without GitHub deployments; none when empty.",
+    )
+    incident_type_pattern: RePattern = Field(
+        default="(?i)incident|outage", description="RE2 pattern of the Jira issue types that are incidents."
+    )
+    revert_pattern: RePattern = Field(
+        default=r"(?i)^revert\b", description="RE2 pattern of the titles of pull requests that take another one back."
+    )
+    plan_approval_status_pattern: RePattern = Field(
+        default="(?i)plan.*(review|approval)|awaiting plan",
+        description="RE2 pattern of the Jira statuses in which a plan waits for a person.",
+    )
+    plan_approval_score: Annotated[str, Field(max_length=128)] = Field(
+        default="plan_approval", description="Name of the Langfuse score that approves (above 0.5) or rejects a plan."
+    )
+    waiting_status_pattern: RePattern = Field(
+        default="(?i)review|approval|blocked|waiting|on hold",
+        description="RE2 pattern of the Jira statuses in which nobody works.",
+    )
+    agent_pattern: RePattern = Field(
+        default="(?i)^forge([- ]|$)", description="RE2 pattern of the logins and names of agents."
+    )
+    bot_pattern: RePattern = Field(
+        default=r"(?i)\[bot\]$|^(dependabot|renovate|github-actions|codecov|snyk-bot|mergify)(\[bot\])?$",
+        description="RE2 pattern of the logins and names of bots that are no agents.",
+    )
+    cost_outlier_factor: float = Field(
+        default=1000.0,
+        ge=1,
+        description="A call that costs more than so many times the median of its model is flagged as an outlier.",
+    )
+    teams: list[Team] = Field(
+        default_factory=list,
+        max_length=64,
+        json_schema_extra=_BY_NAME,
+        description="The teams, in the order in which they are tried.",
+    )
+    identities: list[Identity] = Field(
+        default_factory=list,
+        max_length=500,
+        json_schema_extra=_BY_NAME,
+        description="Accounts of several systems that are the same person, agent or bot. Accounts that are not named "
+        "are joined by their mail addresses and names.",
+    )
 
-    def as_vars(self) -> dict[str, str]:
-        """As variables of the dbt project: snake case, texts."""
-        return {name: str(value).lower() if isinstance(value, bool) else value for name, value in self}
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        for part, names in (("teams", [t.name for t in self.teams]), ("identities", [i.name for i in self.identities])):
+            for name in names:
+                if names.count(name) > 1:
+                    # The API server says the same through the list's map key.
+                    raise ValueError(f"{part}: Duplicate value {name!r}; give each its own name")
+        if (size := len(self.model_dump_json().encode())) > VARIABLES_BYTES:
+            raise ValueError(
+                f"the variables are {size} bytes long, {VARIABLES_BYTES} at most; name fewer identities: accounts with "
+                "the same mail address or name are joined without"
+            )
+        return self
+
+    def as_vars(self) -> dict[str, JsonValue]:
+        """As variables of the dbt project: snake case, as JSON."""
+        return self.model_dump(mode="json")
 
 
 class Transform(Part):
@@ -508,13 +613,30 @@ class NetworkPolicy(Part):
     )
 
 
-class Retention(Part):
-    """How long rows are kept, by the time of the event; for ever when absent."""
+Days = Annotated[int, Field(ge=1, le=36500)]
 
-    bronze: Annotated[int, Field(ge=1, le=36500)] | None = Field(
+
+class Retention(Part):
+    """How long rows are kept, by the time of the event; for ever when absent.
+
+    Each layer is kept by itself: silver and gold may keep longer than bronze. A full refresh (asked for, or made by a
+    changed variable, source or release) builds silver and gold again from bronze, and so only what bronze still holds.
+    """
+
+    bronze: Days | None = Field(
         default=None,
-        description="Days in bronze, by the time of the event or of the last change. "
-        "Silver and gold are built from what bronze holds.",
+        description="Days in bronze, by the time of the event or of the last change. What is older can be loaded "
+        "again only from the source, and a full refresh leaves it out of silver and gold.",
+    )
+    silver: Days | None = Field(
+        default=None,
+        description="Days in silver, by the time of the event; tables that speak of no event (people, repositories) "
+        "keep everything. May be longer than bronze: what changes is built again from silver's own rows.",
+    )
+    gold: Days | None = Field(
+        default=None,
+        description="Days in gold, by the time of the event or the start of the period; tables that speak of no time "
+        "keep everything. May be longer than silver; but a month that late data changes is built again from silver.",
     )
 
 
@@ -558,6 +680,8 @@ class StackSpec(Part):
             loaded=sorted(set(loaded)),
             variables=self.transform.variables.as_vars(),
             bronze_retention_days=self.retention.bronze,
+            silver_retention_days=self.retention.silver,
+            gold_retention_days=self.retention.gold,
         )
 
     @model_validator(mode="after")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 from pydantic.alias_generators import to_camel
 
 ENV_SOURCE = "FORGE_SOURCE"
@@ -125,14 +125,17 @@ class TransformSource(Wire):
 class TransformRequest(Wire):
     """What a transform is asked to do: `loaded` names the sources whose loads it must cover.
 
-    After it succeeded, bronze rows of events older than `bronze_retention_days` go.
+    `variables` are those of the dbt project; a writer of an older release gives texts for all of them. After the
+    transform succeeded, rows of events older than a layer's `..._retention_days` go.
     """
 
     sources: list[TransformSource]
     loaded: list[str] = Field(default_factory=list)
     full_refresh: bool = False
-    variables: dict[str, str] = Field(default_factory=dict)
+    variables: dict[str, JsonValue] = Field(default_factory=dict)
     bronze_retention_days: int | None = None
+    silver_retention_days: int | None = None
+    gold_retention_days: int | None = None
 
 
 Summary = LoadSummary | TransformSummary

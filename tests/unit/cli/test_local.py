@@ -50,8 +50,8 @@ def test_a_transform_knows_every_source_and_what_was_loaded() -> None:
     again = TransformRequest.model_validate_json(request.model_dump_json(by_alias=True))
     assert [(s.name, s.type, s.prefix) for s in again.sources] == [("gh-a", "github", "gh_a"), ("p", "prometheus", "p")]
     assert again.loaded == ["p"]
-    assert set(again.variables) == {"ticket_key_pattern", "deployment_environment_pattern", "known_projects_only"}
-    assert again.variables["known_projects_only"] == "true"
+    assert again.variables == STACK.spec.transform.variables.as_vars()
+    assert again.variables["known_projects_only"] is True
 
 
 def test_children_inherit_no_settings_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:

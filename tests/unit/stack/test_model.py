@@ -12,6 +12,7 @@ from forge_stack.duration import seconds
 from forge_stack.generate import FILES
 from forge_stack.model import ObservabilityStack, explain
 from forge_stack.schedule import is_cron
+from forge_stack.wire import TransformRequest
 from pydantic import ValidationError
 
 ROOT = Path(__file__).parents[3]
@@ -99,6 +100,24 @@ def test_every_field_is_described() -> None:
         ({"transform": {"settleTime": "1h", "longestWait": "5m"}}, "spec.transform: transform: settleTime is longer"),
         # Longer than a timedelta: the sum of it and a moment would be an error in each reconcile.
         ({"transform": {"longestWait": "99999999999999d"}}, "spec.transform.longestWait: not a duration"),
+        (
+            {"transform": {"variables": {"teams": [{"name": "a"}, {"name": "a"}]}}},
+            "spec.transform.variables: teams: Duplicate value 'a'",
+        ),
+        (
+            {"transform": {"variables": {"identities": [{"name": "a", "kind": "robot"}]}}},
+            "spec.transform.variables.identities[0].kind: ",
+        ),
+        (
+            {
+                "transform": {
+                    "variables": {"identities": [{"name": f"{n}", "github": ["x" * 128] * 8} for n in range(120)]}
+                }
+            },
+            "spec.transform.variables: the variables are 1",
+        ),
+        ({"transform": {"variables": {"costOutlierFactor": 0.5}}}, "spec.transform.variables.costOutlierFactor: "),
+        ({"retention": {"bronze": 30, "silver": 0}}, "spec.retention.silver: "),
         # A part of a URL path at the API server: with dots and slashes it would lead into another namespace.
         (
             {"store": {"external": {"dsnSecretRef": {"name": "../../other/secrets/x"}}}},
@@ -110,6 +129,31 @@ def test_bad_specs_are_explained(spec: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValidationError) as caught:
         ObservabilityStack.parse(manifest(**spec))
     assert any(line.startswith(expected) for line in explain(caught.value)), explain(caught.value)
+
+
+def test_a_transform_is_told_what_the_organisation_calls_things() -> None:
+    """Variables keep their types on the way to dbt, and a layer may be kept longer than the one below it."""
+    variables = {
+        "agentPattern": "^coder",
+        "costOutlierFactor": 50,
+        "teams": [{"name": "shop", "repositories": ["acme/shop-.*"], "jiraProjects": ["SHOP"]}],
+        "identities": [{"name": "Ann", "github": ["ann"], "kind": "human"}],
+    }
+    retention = {"bronze": 30, "silver": 400, "gold": 3650}
+    spec = ObservabilityStack.parse(manifest(transform={"variables": variables}, retention=retention)).spec
+    request = TransformRequest.model_validate_json(spec.transform_request([]).model_dump_json(by_alias=True))
+    assert request.variables["teams"] == [
+        {"name": "shop", "repositories": ["acme/shop-.*"], "jira_projects": ["SHOP"]},
+    ]
+    assert request.variables["identities"] == [
+        {"name": "Ann", "github": ["ann"], "jira": [], "langfuse": [], "kind": "human"}
+    ]
+    assert (request.variables["agent_pattern"], request.variables["cost_outlier_factor"]) == ("^coder", 50)
+    assert (request.bronze_retention_days, request.silver_retention_days, request.gold_retention_days) == (
+        30,
+        400,
+        3650,
+    )
 
 
 def test_two_sources_of_one_name() -> None:

@@ -11,6 +11,7 @@ from forge_stack.wire import (
     NodeFailure,
     Problem,
     StoreDsn,
+    TransformRequest,
     TransformSummary,
     bronze_prefix,
     decode_summary,
@@ -44,6 +45,29 @@ def test_small_summaries_come_back_whole(tmp_path: Path) -> None:
     )
     write_summary(summary, tmp_path / "log")
     assert decode_summary((tmp_path / "log").read_text()) == summary
+
+
+def test_the_rows_of_all_gold_tables_come_through_a_failure() -> None:
+    """Everything fails at once and at length: what is cut are the failures, not the rows of 30 tables."""
+    summary = TransformSummary(
+        outcome="failed",
+        rows={f"gold.a_table_with_a_long_name_{n}": 10**9 for n in range(30)},
+        failures=[NodeFailure(node=f"model_{n}", message="m" * 300) for n in range(90)],
+        error=Problem(reason="TestsFailed", message="x" * 300),
+    )
+    encoded = encode_summary(summary)
+    again = decode_summary(encoded)
+    assert len(encoded.encode()) <= TERMINATION_MESSAGE_BYTES
+    assert isinstance(again, TransformSummary)
+    assert (again.rows, again.error) == (summary.rows, summary.error)
+    assert again.failures
+
+
+def test_a_request_of_an_older_release_is_read() -> None:
+    """It knew variables of text only."""
+    text = '{"sources": [], "variables": {"known_projects_only": "true"}, "bronzeRetentionDays": 3}'
+    request = TransformRequest.model_validate_json(text)
+    assert (request.variables, request.silver_retention_days) == ({"known_projects_only": "true"}, None)
 
 
 def test_what_is_no_summary_is_none() -> None:
