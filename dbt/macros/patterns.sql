@@ -1,0 +1,15 @@
+{#- Regular expressions and words of the stack, as they stand in SQL. -#}
+
+{#- A text as a SQL string. -#}
+{% macro sql_string(text) -%}
+    '{{ text | string | replace("\\", "\\\\") | replace("'", "\\'") }}'
+{%- endmacro %}
+
+{#- Whether a text matches the pattern that a variable holds; an empty pattern matches nothing, nor does null. -#}
+{% macro matches(text, variable) -%}
+    {%- if var(variable) -%}
+    match(coalesce({{ text }}, ''), {{ sql_string(var(variable)) }})
+    {%- else -%}
+    false
+    {%- endif -%}
+{%- endmacro %}
