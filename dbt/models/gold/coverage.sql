@@ -1,5 +1,22 @@
 {{ config(order_by='source') }}
 
+{#- What a source brings, and the business time of it: which of its times says how new a row is. -#}
+{%- set entities = [
+    ('stg_langfuse__traces', 'started_at'),
+    ('stg_langfuse__observations', 'started_at'),
+    ('stg_langfuse__scores', 'scored_at'),
+    ('stg_github__repositories', 'pushed_at'),
+    ('stg_github__pull_requests', 'updated_at'),
+    ('stg_github__check_runs', 'completed_at'),
+    ('stg_github__workflow_runs', 'updated_at'),
+    ('stg_github__workflow_jobs', 'completed_at'),
+    ('stg_github__deployments', 'updated_at'),
+    ('stg_jira__issues', 'updated_at'),
+    ('stg_jira__issue_changelogs', 'changed_at'),
+    ('stg_prometheus__series', 'last_seen_at'),
+    ('stg_prometheus__samples', 'sampled_at'),
+] -%}
+
 with stack_sources as (
 
     {{ stack_sources() }}
@@ -8,86 +25,33 @@ with stack_sources as (
 
 loads as (
 
+    {%- for source_type in ['langfuse', 'github', 'jira', 'prometheus'] %}
     select
         source_name,
-        'langfuse' as source_type,
+        '{{ source_type }}' as source_type,
         load_id,
         loaded_at
-    from {{ ref('stg_langfuse__loads') }}
+    from {{ ref('stg_' ~ source_type ~ '__loads') }}
+    {%- if not loop.last %}
     union all
-    select
-        source_name,
-        'github' as source_type,
-        load_id,
-        loaded_at
-    from {{ ref('stg_github__loads') }}
-    union all
-    select
-        source_name,
-        'jira' as source_type,
-        load_id,
-        loaded_at
-    from {{ ref('stg_jira__loads') }}
-    union all
-    select
-        source_name,
-        'prometheus' as source_type,
-        load_id,
-        loaded_at
-    from {{ ref('stg_prometheus__loads') }}
+    {%- endif %}
+    {%- endfor %}
 
 ),
 
 entities as (
 
+    {%- for entity, happened_at in entities %}
     select
         source_name,
         count() as row_count,
-        max(started_at) as newest_event_at
-    from {{ ref('stg_langfuse__traces') }}
+        max({{ happened_at }}) as newest_event_at
+    from {{ ref(entity) }}
     group by source_name
+    {%- if not loop.last %}
     union all
-    select
-        source_name,
-        count() as row_count,
-        max(started_at) as newest_event_at
-    from {{ ref('stg_langfuse__observations') }}
-    group by source_name
-    union all
-    select
-        source_name,
-        count() as row_count,
-        max(updated_at) as newest_event_at
-    from {{ ref('stg_github__pull_requests') }}
-    group by source_name
-    union all
-    select
-        source_name,
-        count() as row_count,
-        max(updated_at) as newest_event_at
-    from {{ ref('stg_jira__issues') }}
-    group by source_name
-    union all
-    select
-        source_name,
-        count() as row_count,
-        max(changed_at) as newest_event_at
-    from {{ ref('stg_jira__issue_changelogs') }}
-    group by source_name
-    union all
-    select
-        source_name,
-        count() as row_count,
-        max(last_seen_at) as newest_event_at
-    from {{ ref('stg_prometheus__series') }}
-    group by source_name
-    union all
-    select
-        source_name,
-        count() as row_count,
-        max(sampled_at) as newest_event_at
-    from {{ ref('stg_prometheus__samples') }}
-    group by source_name
+    {%- endif %}
+    {%- endfor %}
 
 ),
 

@@ -1,4 +1,4 @@
-"""The tables that docs/architecture.md describes are those that dbt declares: bronze as sources, gold as contracts."""
+"""The tables that docs/architecture.md describes are those that dbt declares: bronze as sources, gold by name."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import yaml
-from forge_transform.project import GOLD_TABLES, project_dir
+from forge_transform.project import project_dir
 
 PAGE = (Path(__file__).parents[3] / "docs" / "architecture.md").read_text(encoding="utf-8")
 TIME = "DateTime64(6, 'UTC')"
@@ -48,12 +48,13 @@ SOURCES = {
     if table["name"] != "_dlt_loads"
 }
 BRONZE = dict(re.findall(r"^- `((?:langfuse|github|jira|prometheus)_\w+)`: (.*?)(?=^- |^$)", PAGE, re.M | re.S))
-GOLD = dict(re.findall(r"^`gold\.(\w+)`: (.*?)\.(?=\n| Counts)", PAGE, re.M | re.S))
+# The table of gold's tables, and no other: a link goes to docs/gold.md for their columns.
+GOLD = set(re.findall(r"`(\w+)`", PAGE.split("| subject |")[1].split("\n\n")[0]))
 
 
 def test_the_page_names_the_same_tables() -> None:
     assert set(BRONZE) == set(SOURCES)
-    assert set(GOLD) == set(GOLD_TABLES)
+    assert {model["name"] for model in declared_models("gold")} == GOLD
 
 
 @pytest.mark.parametrize("table", sorted(SOURCES))
@@ -62,12 +63,6 @@ def test_bronze(table: str) -> None:
     assert columns.pop("_dlt_load_id") == "String"
     assert columns == page_columns(BRONZE[table])
     assert SOURCES[table]["identifier"] == table
-
-
-@pytest.mark.parametrize("table", GOLD_TABLES)
-def test_gold(table: str) -> None:
-    (model,) = [m for m in declared_models("gold") if m["name"] == table]
-    assert {column["name"]: column["data_type"] for column in model["columns"]} == page_columns(GOLD[table])
 
 
 @pytest.mark.parametrize("layer", ["staging", "silver", "gold"])
