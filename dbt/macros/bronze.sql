@@ -1,6 +1,9 @@
 {#-
     How staging reads bronze. A stack may have no, one or several sources of a type; each has its own tables,
     bronze.<prefix>_<entity>. These macros unite them, and give an empty relation of the same types when there is none.
+
+    All models of a run read the loads that silver.transform_batch names, and no others: what ends while they are built is
+    left to the next run. A load of the batch is new until a transform that read it succeeded.
 -#}
 
 {#- The names of the stack's sources of a type. -#}
@@ -14,14 +17,23 @@
     {{ return(adapter.get_relation(database=none, schema='bronze', identifier=identifier)) }}
 {%- endmacro %}
 
-{#- Whether a source has a table of the entity, and dlt's table that says which loads are complete. -#}
+{#- Whether a source has a table of the entity. -#}
 {% macro is_source_available(source_name, entity) -%}
-    {{ return(source_table(source_name, entity) is not none and source_table(source_name, '_dlt_loads') is not none) }}
+    {{ return(source_table(source_name, entity) is not none) }}
+{%- endmacro %}
+
+{#- The sources of a type that have a table of the entity. -#}
+{% macro available_sources(source_type, entity) -%}
+    {%- set available = [] -%}
+    {%- for name in sources_of_type(source_type) if is_source_available(name, entity) -%}
+        {%- do available.append(name) -%}
+    {%- endfor -%}
+    {{ return(available) }}
 {%- endmacro %}
 
 {#-
     All rows of an entity of a type, from every source of that type that has it: source_name and the columns that
-    __sources.yml declares, cast to the types declared there.
+    __sources.yml declares, cast to the types declared there. A partial build gets the rows of affected keys alone.
 
     Only rows of complete loads are read, and they are chosen before FINAL removes older versions: PREWHERE works
     before FINAL, WHERE after it. So an unfinished load hides no older row of a finished one.
@@ -35,29 +47,44 @@
     {%- if execute -%}
         {%- set columns = declared_columns(source_type, entity) -%}
         {%- set key = declared_key(source_type, entity) -%}
-        {%- set available = [] -%}
-        {%- for name in sources_of_type(source_type) if is_source_available(name, entity) -%}
-            {%- do available.append(name) -%}
-        {%- endfor -%}
-        {%- for name in available %}
+        {%- set key_columns = key.columns | map(attribute='name') | join(', ') -%}
+        {%- for name in available_sources(source_type, entity) %}
+            {%- set stored = stored_columns(name, entity) -%}
+            {%- set deletions = source_table(name, 'deletions') %}
     select
         '{{ name }}' as source_name,
-        {%- for column in columns %}
-        cast(stored.{{ column.name }}, '{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }}{{ "," if not loop.last }}
-        {%- endfor %}
-    from ({{ committed(name, entity) }}) as stored
-            {%- if source_table(name, 'deletions') is not none %}
+            {%- for column in columns %}
+                {%- if column.name in stored %}
+        cast(stored.{{ column.name }}, {{ quoted(column.data_type) }}) as {{ column.name }}
+                {%- else %}
+        {#- The table was written by a release that did not know the column yet. #}
+        defaultValueOfTypeName({{ quoted(column.data_type) }}) as {{ column.name }}
+                {%- endif -%}
+        {{ "," if not loop.last }}
+            {%- endfor %}
+    from (
+        select * from {{ source_table(name, entity) }} final
+        prewhere
+            {{ is_in_batch(name) }}
+            {%- if is_partial() %}
+            and ({{ key_columns }}) in ({{ affected_keys(name) }})
+            {%- endif %}
+    ) as stored
+            {%- if deletions is not none %}
     left join (
         select
-                {%- for column in key.columns %}
-            JSONExtract(entity_key, {{ loop.index }}, '{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }},
-                {%- endfor %}
+            {{ deleted_key(key) }},
             deleted_at
-        from ({{ committed(name, 'deletions') }})
-        where entity = '{{ entity }}' and reason in ('deleted', 'moved')
+        from {{ deletions }} final
+        prewhere {{ is_in_batch(name) }} and entity = '{{ entity }}'
+        where
+            reason in ('deleted', 'moved')
+            {%- if is_partial() %}
+            and ({{ key_columns }}) in ({{ affected_keys(name) }})
+            {%- endif %}
     ) as gone
-        using ({{ key.columns | map(attribute='name') | join(', ') }})
-    where coalesce(gone.deleted_at, toDateTime64(0, 6, 'UTC')) < stored.{{ key.version }}
+        using ({{ key_columns }})
+    where gone.deleted_at is null or gone.deleted_at < stored.{{ key.version }}
             {%- endif -%}
             {%- if not loop.last %}
     union all
@@ -70,37 +97,123 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- The rows of a source's table that complete loads wrote, the newest version of each. -#}
-{% macro committed(source_name, entity) -%}
-    select * from {{ source_table(source_name, entity) }} final
-    prewhere _dlt_load_id in (select load_id from {{ source_table(source_name, '_dlt_loads') }} where status = 0)
+{#- A condition: the row was written by a load of the batch. -#}
+{% macro is_in_batch(source_name, only_new=false) -%}
+    _dlt_load_id in (
+        select load_id from silver.transform_batch
+        where source_name = '{{ source_name }}'{{ ' and is_new' if only_new }}
+    )
+{%- endmacro %}
+
+{#- The key columns of an entity, out of the JSON array in the table deletions. -#}
+{% macro deleted_key(key) -%}
+    {%- for column in key.columns -%}
+    JSONExtract(entity_key, {{ loop.index }}, {{ quoted(column.data_type) }}) as {{ column.name }}{{ ", " if not loop.last }}
+    {%- endfor -%}
 {%- endmacro %}
 
 {#- The complete loads of every source of a type: source_name, load_id, loaded_at. -#}
 {% macro bronze_loads(source_type) -%}
     {%- do source(source_type, '_dlt_loads') -%}
     {%- if execute -%}
-        {%- set available = [] -%}
-        {%- for name in sources_of_type(source_type) if source_table(name, '_dlt_loads') is not none -%}
-            {%- do available.append(name) -%}
+        {%- set names = [] -%}
+        {%- for name in sources_of_type(source_type) -%}
+            {%- do names.append("'" ~ name ~ "'") -%}
         {%- endfor -%}
-        {%- for name in available %}
     select
-        '{{ name }}' as source_name,
+        source_name,
         load_id,
-        cast(inserted_at, 'DateTime64(6, \'UTC\')') as loaded_at
-    from {{ source_table(name, '_dlt_loads') }}
-    where status = 0
-            {%- if not loop.last %}
-    union all
-            {%- endif -%}
-        {%- else %}
-    {{ empty_relation([
-        {'name': 'load_id', 'data_type': 'String'}, {'name': 'loaded_at', 'data_type': "DateTime64(6, 'UTC')"}
-    ]) }}
-        {%- endfor -%}
+        loaded_at
+    from silver.transform_batch
+    where {{ 'source_name in (' ~ names | join(', ') ~ ')' if names else 'false' }}
     {%- else -%}
     select 1 as source_name
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+    How a staging model is built again. Affected are the keys of rows that new loads wrote, and those that they found
+    deleted or returned; all of each such key is read anew from bronze, whatever its version and its month, and every
+    other row of the same partitions is copied as it stands.
+-#}
+
+{#- The month of the first of some times that is known, 197001 when none is: what large models are partitioned by. -#}
+{% macro month_of() -%}
+    {%- set times = varargs | join(', ') -%}
+    toYYYYMM({{ 'coalesce(' ~ times ~ ", toDateTime64(0, 6, 'UTC'))" }})
+{%- endmacro %}
+
+{#- Before a staging model is built in part: write down the affected keys, in <model>__affected. -#}
+{% macro find_affected() -%}
+    {%- if is_partial() -%}
+        {%- set source_type, entity = model.name[4:].split('__') -%}
+        {%- set key = declared_key(source_type, entity) -%}
+        {%- set key_columns = key.columns | map(attribute='name') | join(', ') -%}
+        {%- set affected = beside(this, 'affected') -%}
+        {%- set found = [] -%}
+        {%- for name in available_sources(source_type, entity) -%}
+            {%- do found.append(
+                "select '" ~ name ~ "', " ~ key_columns ~ ' from ' ~ source_table(name, entity)
+                ~ ' prewhere ' ~ is_in_batch(name, only_new=true)
+            ) -%}
+            {%- if source_table(name, 'deletions') is not none -%}
+                {%- do found.append("select '" ~ name ~ "', " ~ key_columns ~ ' from (' ~ noted_keys(name, entity, key) ~ ')') -%}
+            {%- endif -%}
+        {%- endfor -%}
+        {% do run_statement(create_beside(affected, 'select ' ~ config.get('unique_key') | join(', ') ~ ' from ' ~ this)) %}
+        {%- if found -%}
+            {% do run_statement('insert into ' ~ affected ~ ' select distinct * from (' ~ found | join(' union all ') ~ ')') %}
+        {%- endif -%}
+    {%- endif -%}
+{%- endmacro %}
+
+{#-
+    The keys that new loads noted in the table deletions. A note that takes nothing away (expired, returned) matters only
+    while bronze has the row: what bronze's own retention took since then stays in staging.
+-#}
+{% macro noted_keys(source_name, entity, key) -%}
+    {%- set key_columns = key.columns | map(attribute='name') | join(', ') -%}
+    {%- set noted -%}
+        select {{ deleted_key(key) }}, reason from {{ source_table(source_name, 'deletions') }}
+        prewhere {{ is_in_batch(source_name, only_new=true) }} and entity = '{{ entity }}'
+    {%- endset -%}
+    select {{ key_columns }} from ({{ noted }})
+    where reason in ('deleted', 'moved')
+    union all
+    select {{ key_columns }} from {{ source_table(source_name, entity) }}
+    where ({{ key_columns }}) in (select {{ key_columns }} from ({{ noted }}) where reason not in ('deleted', 'moved'))
+{%- endmacro %}
+
+{#- The affected keys of one source, as bronze has them. -#}
+{% macro affected_keys(source_name) -%}
+    select {{ config.get('unique_key')[1:] | join(', ') }} from {{ beside(this, 'affected') }}
+    where source_name = '{{ source_name }}'
+{%- endmacro %}
+
+{#- A condition on rows of this model: the key is affected. -#}
+{% macro is_affected() -%}
+    ({{ config.get('unique_key') | join(', ') }}) in (select * from {{ beside(this, 'affected') }})
+{%- endmacro %}
+
+{#- The partitions of affected keys: those that they are in, and those that they come to by an expression over bronze. -#}
+{% macro partitions_of_affected(birth_month) -%}
+    {%- set source_type, entity = model.name[4:].split('__') -%}
+    select {{ config.get('partition_by') }} from {{ this }}
+    where {{ is_affected() }}
+    union distinct
+    select {{ birth_month }} from ({{ bronze(source_type, entity) }})
+{%- endmacro %}
+
+{#- All rows of this model: those made anew, named by their CTE, and in a partial build those that nothing touched. -#}
+{% macro with_unaffected(made_anew) -%}
+    {%- if is_partial() -%}
+    {%- set columns = model.columns.keys() | join(', ') -%}
+    select {{ columns }} from {{ made_anew }}
+    union all
+    select {{ columns }} from {{ this }}
+    where {{ in_dirty(config.get('partition_by')) }} and not {{ is_affected() }}
+    {%- else -%}
+    select * from {{ made_anew }}
     {%- endif -%}
 {%- endmacro %}
 
@@ -127,9 +240,19 @@
     select
         '' as source_name,
         {%- for column in columns %}
-        defaultValueOfTypeName('{{ column.data_type | replace("'", "\\'") }}') as {{ column.name }}{{ "," if not loop.last }}
+        defaultValueOfTypeName({{ quoted(column.data_type) }}) as {{ column.name }}{{ "," if not loop.last }}
         {%- endfor %}
     where false
+{%- endmacro %}
+
+{#- The name of every column of a source's table. -#}
+{% macro stored_columns(source_name, entity) -%}
+    {{ return(adapter.get_columns_in_relation(source_table(source_name, entity)) | map(attribute='name') | list) }}
+{%- endmacro %}
+
+{#- A text as SQL writes it. -#}
+{% macro quoted(text) -%}
+    '{{ text | replace("'", "\\'") }}'
 {%- endmacro %}
 
 {#-

@@ -116,7 +116,7 @@
     {%- endcall %}
 
     {#- `may_differ` spares the comparison of rows that a model only copies. -#}
-    {%- set compared = is_built ~ ' and (' ~ config.get('may_differ', 'true') ~ ')' -%}
+    {%- set compared = is_built ~ ' and (' ~ render(config.get('may_differ', 'true')) ~ ')' -%}
     {#- formatRow tells null from '' and one column's end from the next one's start. -#}
     {%- set row_hash = "sipHash128(formatRow('RowBinary', " ~ columns ~ "))" -%}
     {%- set difference -%}

@@ -1,3 +1,13 @@
+{{
+    config(
+        partition_by=month_of('changed_at'),
+        order_by=['source_name', 'issue_id', 'history_id', 'item_index'],
+        unique_key=['source_name', 'issue_id', 'history_id', 'item_index'],
+        dirty=["{{ partitions_of_affected(month_of('created_at')) }}"],
+        may_differ="{{ is_affected() }}",
+    )
+}}
+
 with source as (
 
     {{ bronze('jira', 'issue_changelogs') }}
@@ -20,9 +30,16 @@ renamed as (
         from_value,
         from_string,
         to_value,
-        to_string
+        to_string,
+        author_type
     from source
+
+),
+
+final as (
+
+    {{ with_unaffected('renamed') }}
 
 )
 
-select * from renamed
+select * from final

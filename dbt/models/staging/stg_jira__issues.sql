@@ -1,3 +1,13 @@
+{{
+    config(
+        partition_by=month_of('created_at'),
+        order_by=['source_name', 'issue_id'],
+        unique_key=['source_name', 'issue_id'],
+        dirty=["{{ partitions_of_affected(month_of('created_at')) }}"],
+        may_differ="{{ is_affected() }}",
+    )
+}}
+
 with source as (
 
     {{ bronze('jira', 'issues') }}
@@ -27,9 +37,33 @@ renamed as (
         created_at,
         resolved_at,
         due_date,
-        custom_fields
+        custom_fields,
+        issue_type_id,
+        status_id,
+        is_subtask,
+        assignee_type,
+        reporter_type,
+        creator_id,
+        creator_name,
+        components,
+        fix_versions,
+        affects_versions,
+        links,
+        sprints,
+        story_points,
+        description,
+        environment,
+        original_estimate_seconds,
+        time_spent_seconds,
+        comments
     from source
+
+),
+
+final as (
+
+    {{ with_unaffected('renamed') }}
 
 )
 
-select * from renamed
+select * from final

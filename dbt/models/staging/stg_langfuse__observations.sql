@@ -1,3 +1,13 @@
+{{
+    config(
+        partition_by=month_of('started_at'),
+        order_by=['source_name', 'project_id', 'observation_id'],
+        unique_key=['source_name', 'project_id', 'observation_id'],
+        dirty=["{{ partitions_of_affected(month_of('start_time')) }}"],
+        may_differ="{{ is_affected() }}",
+    )
+}}
+
 with source as (
 
     {{ bronze('langfuse', 'observations') }}
@@ -22,18 +32,34 @@ renamed as (
         start_time as started_at,
         end_time as ended_at,
         completion_start_time as completion_started_at,
+        latency_seconds,
+        time_to_first_token_seconds,
         model,
         usage_details,
         cost_details,
         input_tokens,
         output_tokens,
         total_tokens,
+        cached_input_tokens,
+        reasoning_tokens,
         total_cost as cost_usd,
         prompt_name,
         prompt_version,
-        metadata
+        JSONExtract(tags, 'Array(String)') as tags,
+        metadata,
+        ticket,
+        stage,
+        repository,
+        event,
+        attempt
     from source
+
+),
+
+final as (
+
+    {{ with_unaffected('renamed') }}
 
 )
 
-select * from renamed
+select * from final

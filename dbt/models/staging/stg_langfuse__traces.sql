@@ -1,3 +1,13 @@
+{{
+    config(
+        partition_by=month_of('started_at'),
+        order_by=['source_name', 'project_id', 'trace_id'],
+        unique_key=['source_name', 'project_id', 'trace_id'],
+        dirty=["{{ partitions_of_affected(month_of('timestamp')) }}"],
+        may_differ="{{ is_affected() }}",
+    )
+}}
+
 with source as (
 
     {{ bronze('langfuse', 'traces') }}
@@ -22,9 +32,20 @@ renamed as (
         JSONExtract(tags, 'Array(String)') as tags,
         metadata,
         total_cost as cost_usd,
-        latency_seconds
+        latency_seconds,
+        ticket,
+        stage,
+        repository,
+        event,
+        attempt
     from source
+
+),
+
+final as (
+
+    {{ with_unaffected('renamed') }}
 
 )
 
-select * from renamed
+select * from final

@@ -1,3 +1,13 @@
+{{
+    config(
+        partition_by=month_of('sampled_at'),
+        order_by=['source_name', 'fingerprint', 'sampled_at'],
+        unique_key=['source_name', 'fingerprint', 'sampled_at'],
+        dirty=["{{ partitions_of_affected(month_of('sampled_at')) }}"],
+        may_differ="{{ is_affected() }}",
+    )
+}}
+
 with source as (
 
     {{ bronze('prometheus', 'samples') }}
@@ -14,6 +24,12 @@ renamed as (
         value
     from source
 
+),
+
+final as (
+
+    {{ with_unaffected('renamed') }}
+
 )
 
-select * from renamed
+select * from final

@@ -1,3 +1,9 @@
+{{
+    config(
+        order_by=['source_name', 'fingerprint'],
+    )
+}}
+
 with source as (
 
     {{ bronze('prometheus', 'series') }}
@@ -12,9 +18,18 @@ renamed as (
         last_seen_at,
         query,
         metric,
-        JSONExtract(labels, 'Map(String, String)') as labels
+        JSONExtract(labels, 'Map(String, String)') as labels,
+        metric_type,
+        unit,
+        help
     from source
+
+),
+
+final as (
+
+    select * from renamed
 
 )
 
-select * from renamed
+select * from final
