@@ -53,10 +53,14 @@ class Bronze:
         for entity, rows in entities.items():
             self._insert(prefix, type_, entity, [row | {"_dlt_load_id": load} for row in rows])
         if complete:
-            self.client.command(
-                f"insert into bronze.{prefix}__dlt_loads (load_id, status, inserted_at) "
-                f"values ('{load}', 0, fromUnixTimestamp64Micro(toInt64({load} * 1000000), 'UTC'))"
-            )
+            self.complete(source, load)
+
+    def complete(self, source: str, load: str) -> None:
+        """Write the row that says that a load is complete."""
+        self.client.command(
+            f"insert into bronze.{source.replace('-', '_')}__dlt_loads (load_id, status, inserted_at) "
+            f"values ('{load}', 0, fromUnixTimestamp64Micro(toInt64({load} * 1000000), 'UTC'))"
+        )
 
     def _insert(self, prefix: str, type_: str, entity: str, rows: list[dict[str, Any]]) -> None:
         columns, key, version = _declared(type_, entity)
@@ -154,7 +158,7 @@ def bronze(client: Client) -> Iterator[Bronze]:
 
 
 def _drop(client: Client) -> None:
-    for database in ("bronze", "silver", "gold"):
+    for database in ("bronze", "silver", "gold_next", "gold"):
         client.command(f"drop database if exists {database} sync")
 
 
