@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import demo, loads, sources, stack
+from bench import demo, loads, sources, stack, transform
 from bench.result import Benchmark, Result
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "load.http_to_bronze_rows_per_second": loads.http_to_bronze,
     "demo.seconds": demo.seconds,
     **sources.BENCHMARKS,
+    **transform.BENCHMARKS,
 }
 LATEST = Path(__file__).parent / "results" / "latest.json"
 

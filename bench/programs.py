@@ -28,8 +28,8 @@ SECRETS: dict[str, dict[str, str]] = {
 
 
 @contextmanager
-def started(*args: str, ready: Path, stdout: Path | None = None) -> Iterator[None]:
-    """A program of ours, up once its file is written; ended afterwards."""
+def started(*args: str, ready: Path, stdout: Path | None = None) -> Iterator[int]:
+    """A program of ours, up once its file is written; ended afterwards. Gives its process id."""
     with (stdout or Path(os.devnull)).open("wb") as out:
         child = subprocess.Popen([str(BIN / args[0]), *args[1:]], stdout=out)
         try:
@@ -40,7 +40,7 @@ def started(*args: str, ready: Path, stdout: Path | None = None) -> Iterator[Non
                 if time.monotonic() > end:
                     raise RuntimeError(f"{args[0]} was not ready within 300 s")
                 time.sleep(0.1)
-            yield
+            yield child.pid
         finally:
             child.terminate()
             child.wait(30)
@@ -52,8 +52,15 @@ def store(folder: Path) -> Iterator[int]:
     port = folder / "port"
     (folder / "config").mkdir()
     args = ("forge-store", "serve", "--data", f"{folder}/data", "--config-dir", f"{folder}/config")
-    with started(*args, "--port", "0", "--port-file", str(port), ready=port):
+    with started(*args, "--port", "0", "--port-file", str(port), ready=port) as pid:
+        (folder / "store.pid").write_text(str(pid))
         yield int(port.read_text())
+
+
+def peak_memory_mb(folder: Path) -> float:
+    """The most memory that the store in the folder has had, resident (VmHWM of proc(5))."""
+    status = Path("/proc", (folder / "store.pid").read_text(), "status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 @contextmanager
