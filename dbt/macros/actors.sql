@@ -42,10 +42,14 @@
 
 {#- human, agent or bot; unknown without an account. system: github, jira or langfuse; the rest are expressions. -#}
 {% macro actor_kind(system, account, name="''", account_type="''") -%}
-    transform(
-        {{ actor_kind_rule(system, account, name, account_type) }},
-        ['', 'identities', 'agent_pattern', 'bot_pattern', 'account_type'],
-        ['unknown', {{ identity_of(system, account, 'kind') }}, 'agent', 'bot', 'bot'],
-        'human'
+    {%- set kind = identity_of(system, account, 'kind') -%}
+    if(
+        coalesce({{ account }}, '') != '' and {{ kind }} != '', {{ kind }},
+        transform(
+            {{ actor_kind_rule(system, account, name, account_type) }},
+            ['', 'agent_pattern', 'bot_pattern', 'account_type'],
+            ['unknown', 'agent', 'bot', 'bot'],
+            'human'
+        )
     )
 {%- endmacro %}

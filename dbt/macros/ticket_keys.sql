@@ -27,24 +27,41 @@
 {#- One row, project_keys: the projects that Jira knows or knew tickets of, or none when they do not matter. -#}
 {% macro known_projects() -%}
     {#- The dependency is there either way: dbt parses without variables. -#}
-    {%- set issues = ref('jira_issues') -%}
+    {%- set projects = ref('jira_projects') -%}
     {%- if var('known_projects_only') | string | lower == 'true' -%}
-    select
-        arrayConcat(
-            groupUniqArray(project_key),
-            arrayMap(key -> replaceRegexpOne(key, '-[0-9]+$', ''), arrayFlatten(groupUniqArray(former_keys)))
-        ) as project_keys
-    from {{ issues }}
+    select arraySort(groupUniqArray(project_key)) as project_keys from {{ projects }}
     {%- else -%}
     select cast([], 'Array(String)') as project_keys
     {%- endif -%}
 {%- endmacro %}
 
+{#-
+    For `dirty`: whether text may be read otherwise than before, because projects became known or unknown. keys: an array of
+    all the keys in the text, whatever their project. While no project is known every key counts, so the first (and the last) one
+    concerns every key. Costs nothing when no project changed.
+-#}
+{% macro names_changed_project(keys) -%}
+    (select count() from {{ changes('jira_projects') }}) > 0
+    and arrayExists(
+        key -> (select count() from silver.jira_projects where project_key not in (select project_key from {{ changes('jira_projects') }})) = 0
+        or has(
+            (select groupUniqArray(project_key) from {{ changes('jira_projects') }}),
+            replaceRegexpOne(key, '-[0-9]+$', '')
+        ),
+        {{ keys }}
+    )
+{%- endmacro %}
+
+{#- For `dirty`: whether one of the ticket keys of a row is or was the former or the current key of a ticket that moved. -#}
+{% macro names_moved_ticket(keys) -%}
+    (select count() from {{ changes('moved_tickets') }}) > 0
+    and hasAny(
+        {{ keys }},
+        (select groupUniqArrayArray([former_key, current_key]) from {{ changes('moved_tickets') }})
+    )
+{%- endmacro %}
+
 {#- former_key, current_key: how a ticket was called before it moved to another project, and how it is called now. -#}
 {% macro moved_tickets() -%}
-    select
-        arrayJoin(former_keys) as former_key,
-        argMax(ticket_key, updated_at) as current_key
-    from {{ ref('jira_issues') }}
-    group by former_key
+    select * from {{ ref('moved_tickets') }}
 {%- endmacro %}
