@@ -16,6 +16,7 @@ from dbt.cli.main import dbtRunner, dbtRunnerResult
 from dbt.contracts.graph.manifest import Manifest
 from forge_stack.wire import StoreDsn
 
+from forge_transform.cluster import SINGLE, Cluster
 from forge_transform.logs import log_dbt_event
 from forge_transform.result import BuildResult, Node
 from forge_transform.selection import Selection
@@ -24,17 +25,23 @@ THREADS = 2
 
 
 def run_build(
-    project: Path, work_dir: Path, dsn: StoreDsn, variables: Mapping[str, Any], selection: Selection
+    project: Path,
+    work_dir: Path,
+    dsn: StoreDsn,
+    cluster: Cluster,
+    variables: Mapping[str, Any],
+    selection: Selection,
 ) -> BuildResult:
     """Run models, contracts and data tests, each test before what depends on it.
 
     dbt's unit tests stay out: they test the code, not the data, and run where the code is tested.
     """
     parsed = parse(project, work_dir)
-    if not isinstance(parsed.result, Manifest):
+    manifest = parsed.result
+    if not isinstance(manifest, Manifest):
         return BuildResult((), parsed.exception)
-    os.environ.update(profile_environment(dsn))
-    outcome = dbtRunner(parsed.result, callbacks=[log_dbt_event]).invoke(
+    os.environ.update(profile_environment(dsn, cluster))
+    outcome = dbtRunner(manifest, callbacks=[log_dbt_event]).invoke(
         [
             *command("build", project, work_dir),
             *["--threads", str(THREADS), "--exclude-resource-type", "unit_test"],
@@ -42,8 +49,22 @@ def run_build(
             *selection.arguments,
         ]
     )
-    nodes = outcome.result.results if isinstance(outcome.result, RunExecutionResult) else []
-    return BuildResult(tuple(_node(result) for result in nodes), outcome.exception)
+    results = outcome.result.results if isinstance(outcome.result, RunExecutionResult) else []
+    return BuildResult(
+        nodes=tuple(_node(result) for result in results),
+        error=outcome.exception,
+        event_times=event_times(manifest),
+        manifest=lambda: json.dumps(manifest.writable_manifest().to_dict(omit_none=True), default=str),
+    )
+
+
+def event_times(manifest: Manifest) -> dict[tuple[str, str], str]:
+    """The column with the time of the event, of each table whose model names one (`config.meta.event_time`)."""
+    return {
+        (node.schema, node.alias): str(node.config.meta["event_time"])
+        for node in manifest.nodes.values()
+        if node.unique_id.startswith("model.") and "event_time" in node.config.meta
+    }
 
 
 def parse(project: Path, work_dir: Path) -> dbtRunnerResult:
@@ -87,7 +108,7 @@ def command(name: str, project: Path, work_dir: Path) -> list[str]:
     return [*quiet, *alone, name, *folders]
 
 
-def profile_environment(dsn: StoreDsn) -> dict[str, str]:
+def profile_environment(dsn: StoreDsn, cluster: Cluster = SINGLE) -> dict[str, str]:
     """What profiles.yml reads. dbt masks the values of variables that start with DBT_ENV_SECRET."""
     return {
         "FORGE_DBT_HOST": dsn.host,
@@ -95,7 +116,7 @@ def profile_environment(dsn: StoreDsn) -> dict[str, str]:
         "FORGE_DBT_USER": dsn.user,
         "FORGE_DBT_SECURE": str(dsn.secure),
         "DBT_ENV_SECRET_FORGE_DBT_PASSWORD": dsn.password,
-    }
+    } | cluster.profile
 
 
 def _node(result: Any) -> Node:
@@ -107,9 +128,14 @@ def _node(result: Any) -> Node:
         "skipped": "skipped",
         "no-op": "skipped",
     }
+    kind: Literal["model", "test", "other"] = kinds.get(str(result.node.resource_type), "other")
     return Node(
         name=result.node.name,
-        kind=kinds.get(str(result.node.resource_type), "other"),
+        kind=kind,
         status=statuses.get(str(result.status), "failed"),
         message=str(result.message or ""),
+        unique_id=result.node.unique_id,
+        seconds=round(float(result.execution_time or 0), 3),
+        query_id=str((result.adapter_response or {}).get("query_id") or ""),
+        relation=(result.node.schema, result.node.alias) if kind == "model" else None,
     )

@@ -8,7 +8,8 @@ from pathlib import Path
 PARTS = ("dbt_project.yml", "macros", "models", "tests", "profiles.yml")
 """What makes up the project; pyproject.toml puts the same into the wheel."""
 
-GOLD_TABLES = ("tickets", "ticket_costs", "platform_hourly", "coverage")
+DATABASES = {"staging": "silver", "silver": "silver", "gold": "gold_next"}
+"""Which database the models of a folder are built in, as dbt_project.yml says it to dbt."""
 
 
 def project_dir() -> Path:
@@ -20,14 +21,19 @@ def project_dir() -> Path:
     raise FileNotFoundError(f"dbt_project.yml is neither in {package / 'dbt_project'} nor in {package.parent}")
 
 
+def gold_tables(project: Path) -> frozenset[str]:
+    """Names of the tables of gold; one file is one model."""
+    return frozenset(model.stem for model in (project / "models" / "gold").rglob("*.sql"))
+
+
 def relations(project: Path) -> frozenset[tuple[str, str]]:
-    """Database and name of every table and view that the models make; one file is one model."""
-    databases = {"staging": "silver", "silver": "silver", "gold": "gold"}
-    return frozenset(
+    """Database and name of every table and view that the models make, and of gold as it is published."""
+    built = {
         (database, model.stem)
-        for folder, database in databases.items()
+        for folder, database in DATABASES.items()
         for model in (project / "models" / folder).rglob("*.sql")
-    )
+    }
+    return frozenset(built | {("gold", table) for table in gold_tables(project)})
 
 
 def files_fingerprint(project: Path) -> str:

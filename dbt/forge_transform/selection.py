@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from forge_stack.wire import TransformRequest
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What to build: dbt selectors, or everything when there are none; and why, for the log."""
+    """What to build, and why, for the log: everything anew, what changed downstream of some types, or nothing."""
 
-    selectors: tuple[str, ...]
+    scope: Literal["everything", "changed", "nothing"]
     reason: str
+    selectors: tuple[str, ...] = ()
 
     @property
     def arguments(self) -> list[str]:
         """The command line of dbt."""
-        return ["--select", *self.selectors] if self.selectors else []
+        return ["--full-refresh"] if self.scope == "everything" else ["--select", *self.selectors]
+
+    def __str__(self) -> str:
+        what = f"what changed in {' '.join(self.selectors)}" if self.selectors else self.scope
+        return f"building {what}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -39,23 +44,33 @@ def settings_fingerprint(variables: Mapping[str, Any], files: str) -> str:
 
 
 def select(
-    request: TransformRequest, built: Built, *, expected: frozenset[tuple[str, str]], fingerprint: str
+    request: TransformRequest,
+    built: Built,
+    new_loads: Collection[tuple[str, str]],
+    *,
+    expected: frozenset[tuple[str, str]],
+    fingerprint: str,
+    unsettled: Collection[str] = (),
 ) -> Selection:
     """Everything when asked for, when something is missing or was built otherwise; else what the loads touch.
 
-    Models know types, not names of sources (a staging model unites all sources of its type), so that is what is
-    selected: all that is downstream of the types that loaded.
+    What the loads touch are those that no transform consumed (`new_loads`, source and id) and those that the request
+    names. Models know types, not names of sources (a staging model unites all sources of its type), so that is what is
+    selected: all that is downstream of the types. With it goes what transforms that did not succeed had selected
+    (`unsettled`), new or not: what they left must pass its tests before gold shows it.
     """
     if request.full_refresh:
-        return Selection((), "a full refresh was asked for")
+        return Selection("everything", "a full refresh was asked for")
     if missing := sorted(expected - built.relations):
         names = ", ".join(".".join(relation) for relation in missing[:3])
-        return Selection((), f"{len(missing)} of {len(expected)} relations do not exist yet, e.g. {names}")
+        return Selection("everything", f"{len(missing)} of {len(expected)} relations do not exist yet, e.g. {names}")
     if built.settings_fingerprint != fingerprint:
-        return Selection((), "the sources, the variables or the project changed since everything was built")
-    if not request.loaded:
-        return Selection((), "no loads were named")
-    types = {source.type for source in request.sources if source.name in request.loaded}
-    return Selection(
-        tuple(f"source:{type_}+" for type_ in sorted(types)), f"downstream of {', '.join(sorted(request.loaded))}"
-    )
+        return Selection("everything", "the sources, the variables or the project changed since everything was built")
+    touched = set(request.loaded) | {source for source, _ in new_loads}
+    types = {source.type for source in request.sources if source.name in touched}
+    selectors = sorted({f"source:{type_}+" for type_ in types} | set(unsettled))
+    why = [f"{len(new_loads)} new load(s), downstream of {', '.join(sorted(touched))}"] if touched else []
+    why += ["what the last transform did not finish"] if unsettled else []
+    if not selectors:
+        return Selection("nothing", "every load is consumed already")
+    return Selection("changed", " and ".join(why), tuple(selectors))

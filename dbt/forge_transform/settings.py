@@ -12,6 +12,8 @@ from forge_stack import wire
 from forge_stack.wire import StoreDsn, TransformRequest
 from pydantic import ValidationError
 
+from forge_transform.cluster import SINGLE, Cluster
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,12 +22,20 @@ class Settings:
     request: TransformRequest
     dsn: StoreDsn
     work_dir: Path
+    cluster: Cluster = SINGLE
 
     @property
     def variables(self) -> dict[str, Any]:
         """The variables of the dbt project. Names of the resource (camelCase) become dbt's (snake_case)."""
-        given = {re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", k).lower(): v for k, v in self.request.variables.items()}
+        given: dict[str, Any] = _snake(self.request.variables)
         return given | {"sources": [{"name": s.name, "type": s.type} for s in self.request.sources]}
+
+
+def _snake(value: Any) -> Any:
+    """The same with every key in snake case."""
+    if isinstance(value, dict):
+        return {re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", key).lower(): _snake(item) for key, item in value.items()}
+    return [_snake(item) for item in value] if isinstance(value, list) else value
 
 
 def termination_log(environment: Mapping[str, str]) -> Path:
@@ -39,6 +49,7 @@ def read_settings(environment: Mapping[str, str]) -> Settings:
         request=_request(_required(environment, wire.ENV_TRANSFORM)),
         dsn=StoreDsn.read(Path(_required(environment, wire.ENV_STORE_DSN_FILE))),
         work_dir=Path(environment.get(wire.ENV_WORK_DIR) or "/work"),
+        cluster=Cluster.read(environment),
     )
 
 

@@ -4,14 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
 
 import clickhouse_connect
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from forge_stack.wire import Problem, StoreDsn
 
-from forge_transform.project import GOLD_TABLES
+from forge_transform.cluster import SINGLE, Cluster
 from forge_transform.selection import Built
+
+DATABASES = ("bronze", "silver", "gold_next", "gold")
+
+BATCH = "source_name String, load_id String, loaded_at DateTime64(6, 'UTC'), is_new Bool"
+OWN_TABLES = {
+    "transform_batch": (BATCH, "MergeTree", "", "order by (source_name, load_id)"),
+    "transform_loads": (
+        "source_name String, load_id String, run_id String, consumed_at DateTime64(6, 'UTC')",
+        "MergeTree",
+        "",
+        "order by (source_name, load_id)",
+    ),
+    "transform_settings": (
+        "settings_fingerprint String, built_at DateTime64(6, 'UTC')",
+        "MergeTree",
+        "",
+        "order by tuple()",
+    ),
+    "transform_runs": (
+        "run_id String, started_at DateTime64(6, 'UTC'), finished_at Nullable(DateTime64(6, 'UTC')), outcome String, "
+        "reason String, selectors Array(String), full_refresh Bool, "
+        "loads Array(Tuple(source_name String, load_id String)), models_ok UInt32, models_failed UInt32, "
+        "models_skipped UInt32, tests_ok UInt32, tests_failed UInt32, tests_skipped UInt32, "
+        '"rows" Map(String, UInt64), published Array(String), seconds Float64, peak_memory_bytes UInt64, '
+        "error_reason Nullable(String), error_message Nullable(String), settings_fingerprint String, "
+        "recorded_at DateTime64(6, 'UTC')",
+        "ReplacingMergeTree",
+        "recorded_at",
+        "order by (started_at, run_id) ttl toDate(started_at) + toIntervalDay(90)",
+    ),
+    "transform_nodes": (
+        "run_id String, recorded_at DateTime64(6, 'UTC'), unique_id String, node String, kind String, status String, "
+        'seconds Float64, "rows" Nullable(UInt64), bytes Nullable(UInt64), message String, query_id String',
+        "MergeTree",
+        "",
+        "order by (recorded_at, run_id, unique_id) ttl toDate(recorded_at) + toIntervalDay(90)",
+    ),
+    "transform_manifests": (
+        "settings_fingerprint String, made_at DateTime64(6, 'UTC'), manifest String codec(ZSTD(6))",
+        "MergeTree",
+        "",
+        "order by settings_fingerprint ttl toDate(made_at) + toIntervalDay(90)",
+    ),
+}
+"""The program's own tables, in silver: columns, engine, its arguments, the rest."""
 
 
 class StoreError(Exception):
@@ -22,9 +69,41 @@ class StoreError(Exception):
         self.problem = problem
 
 
+@dataclass
+class Store:
+    """A connection to the store, and how tables are made in it."""
+
+    client: Client
+    cluster: Cluster = SINGLE
+
+    def run(self, statement: str) -> None:
+        """Carry out a statement that gives nothing back."""
+        self.client.command(statement)
+
+    def rows(self, query: str, parameters: dict[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """The rows of a query."""
+        return [tuple(row) for row in self.client.query(query, parameters=parameters).result_rows]
+
+    def make(self, name: str, *, as_: str = "") -> None:
+        """Make one of the program's own tables under its name, or another that is like it."""
+        columns, engine, arguments, rest = OWN_TABLES[as_ or name]
+        self.run(
+            f"create table if not exists silver.{name}{self.cluster.on} ({columns}) "
+            f"engine = {self.cluster.engine(engine, arguments)} {rest}"
+        )
+
+    def drop(self, table: str) -> None:
+        """Drop a table, named with its database, if it is there."""
+        self.run(f"drop table if exists {table}{self.cluster.on} sync")
+
+    def truncate(self, table: str) -> None:
+        """Empty a table."""
+        self.run(f"truncate table if exists {table}{self.cluster.on}")
+
+
 @contextmanager
-def connect(dsn: StoreDsn) -> Iterator[Client]:
-    """A client of the store. Raises StoreError when the store does not answer or refuses the user."""
+def connect(dsn: StoreDsn, cluster: Cluster = SINGLE) -> Iterator[Store]:
+    """The store. Raises StoreError when it does not answer, or refuses the user or one of the statements."""
     try:
         client = clickhouse_connect.get_client(
             host=dsn.host,
@@ -33,12 +112,18 @@ def connect(dsn: StoreDsn) -> Iterator[Client]:
             password=dsn.password,
             secure=dsn.secure,
             connect_timeout=10,
+            send_receive_timeout=1800,
+            settings=cluster.settings,
             autogenerate_session_id=False,
         )
     except ClickHouseError as error:
         raise StoreError(_explain(dsn, str(error))) from None
     try:
-        yield client
+        yield Store(client, cluster)
+    except ClickHouseError as error:
+        raise StoreError(
+            Problem(reason="Internal", message=f"the store at {dsn.host}:{dsn.port} says: {_first_line(str(error))}")
+        ) from error
     finally:
         client.close()
 
@@ -61,33 +146,30 @@ def _first_line(message: str) -> str:
     return message.strip().splitlines()[0][:300] if message.strip() else "no message"
 
 
-def read_built(client: Client) -> Built:
+def read_built(store: Store) -> Built:
     """What earlier transforms left."""
-    rows = client.query("select database, name from system.tables where database in ('silver', 'gold')").result_rows
-    relations = frozenset((str(database), str(name)) for database, name in rows)
+    found = store.rows("select database, name from system.tables where database in ('silver', 'gold_next', 'gold')")
+    relations = frozenset((str(database), str(name)) for database, name in found)
     fingerprint = None
     if ("silver", "transform_settings") in relations:
-        found = client.query("select settings_fingerprint from silver.transform_settings").result_rows
-        fingerprint = str(found[0][0]) if len(found) == 1 else None
+        rows = store.rows("select settings_fingerprint from silver.transform_settings")
+        fingerprint = str(rows[0][0]) if len(rows) == 1 else None
     return Built(relations, fingerprint)
 
 
-def forget_settings(client: Client) -> None:
-    """Before everything is built: what a build that fails half-way leaves was built with no one set of settings.
-
-    The next transform then builds everything too, even when it has the settings of the last whole build again.
-    """
-    client.command("truncate table if exists silver.transform_settings")
-
-
-def gold_rows(client: Client) -> dict[str, int]:
-    """Rows of the gold tables that exist."""
-    existing = read_built(client).relations
-    tables = [f"gold.{table}" for table in GOLD_TABLES if ("gold", table) in existing]
-    return {table: int(client.query(f"select count() from {table}").result_rows[0][0]) for table in tables}  # noqa: S608
+def prepare(store: Store) -> None:
+    """Make what is missing of the databases and the program's own tables; a stack without a load has no bronze yet."""
+    databases = {row[0] for row in store.rows("select name from system.databases")}
+    for database in DATABASES:
+        if database not in databases:
+            store.run(f"create database if not exists {database}{store.cluster.on}{store.cluster.database}")
+    tables = {row[0] for row in store.rows("select name from system.tables where database = 'silver'")}
+    for name in OWN_TABLES:
+        if name not in tables:
+            store.make(name)
 
 
-def create_databases(client: Client) -> None:
-    """Make the databases that models read or write; a stack that has not loaded yet has no bronze."""
-    for database in ("bronze", "silver", "gold"):
-        client.command(f"create database if not exists {database}")
+def gold_rows(store: Store) -> dict[str, int]:
+    """Rows of the gold tables."""
+    found = store.rows("select name, total_rows from system.tables where database = 'gold' order by name")
+    return {f"gold.{name}": int(rows) for name, rows in found if rows is not None}

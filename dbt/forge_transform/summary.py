@@ -26,6 +26,11 @@ def summarise(result: BuildResult, rows: dict[str, int], seconds: float) -> Tran
     )
 
 
+def idle(rows: dict[str, int], seconds: float) -> TransformSummary:
+    """The summary of a transform that had nothing to do."""
+    return TransformSummary(outcome="succeeded", rows=rows, duration_seconds=round(seconds, 3))
+
+
 def failure(problem: Problem, seconds: float) -> TransformSummary:
     """The summary of a transform that failed before dbt ran."""
     return TransformSummary(outcome="failed", duration_seconds=round(seconds, 3), error=problem)
@@ -39,7 +44,7 @@ def stopped(rows: dict[str, int], seconds: float) -> TransformSummary:
         duration_seconds=round(seconds, 3),
         error=Problem(
             reason="Internal",
-            message="stopped by SIGTERM; every table is whole, the newest loads may not be in all of them",
+            message="stopped by SIGTERM; gold is as it was, the next transform takes the same loads again",
         ),
     )
 

@@ -1,0 +1,405 @@
+"""forge-transform itself, over the real staging and a small silver and gold: what runs, what is shown, what is kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from forge_stack.wire import StoreDsn, TransformRequest, TransformSummary
+from forge_transform import batch, history, main, project, publish, store
+from forge_transform.settings import Settings
+
+pytestmark = pytest.mark.slow
+
+HERE = Path(__file__).parent
+SOURCES = [{"name": "jira", "type": "jira"}, {"name": "prometheus", "type": "prometheus"}]
+GOLD = ("small_tickets", "small_states", "small_hours")
+
+
+def issue(number: int, month: int, status: str = "To Do", **more: Any) -> dict[str, Any]:
+    created = f"2026-{month:02}-01T00:00:00Z"
+    return {
+        "id": str(number),
+        "key": f"FORGE-{number}",
+        "project_key": "FORGE",
+        "summary": "s",
+        "issue_type": "Task",
+        "status": status,
+        "status_category": "new",
+        "created_at": created,
+        "updated_at": created,
+    } | more
+
+
+def sample(hour: int) -> dict[str, Any]:
+    return {"fingerprint": "a", "sampled_at": f"2026-01-02T{hour:02}:00:00Z", "loaded_at": 0, "value": hour}
+
+
+def request(*loaded: str, **more: Any) -> TransformRequest:
+    return TransformRequest.model_validate({"sources": SOURCES, "loaded": list(loaded)} | more)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project with a silver and a gold of a few models."""
+    folder = tmp_path_factory.mktemp("project")
+    origin = project.project_dir()
+    for part in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(origin / part, folder / part)
+    shutil.copytree(origin / "macros", folder / "macros")
+    shutil.copytree(origin / "models/staging", folder / "models/staging")
+    shutil.copytree(origin / "tests/generic", folder / "tests/generic")
+    for layer in ("silver", "gold"):
+        shutil.copytree(HERE / "small" / layer, folder / "models" / layer)
+    shutil.copy(HERE / "small/at_most.sql", folder / "tests/generic/at_most.sql")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(project, "project_dir", lambda: folder)
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture
+def settings(small: Path, dsn: StoreDsn, tmp_path: Path) -> Callable[..., Settings]:
+    return lambda *loaded, **more: Settings(request(*loaded, **more), dsn, tmp_path / "work")
+
+
+@pytest.fixture
+def run(settings: Callable[..., Settings]) -> Callable[..., TransformSummary]:
+    return lambda *loaded, **more: main.transform(settings(*loaded, **more), time.monotonic())
+
+
+def gold(client: Client, database: str = "gold") -> dict[str, list[Any]]:
+    return {table: client.query(f"select * from {database}.{table} order by all").result_rows for table in GOLD}
+
+
+def last_run(client: Client) -> dict[str, Any]:
+    result = client.query("select * from silver.transform_runs final order by started_at desc limit 1")
+    return dict(zip(result.column_names, result.result_rows[0], strict=True))
+
+
+def consumed(client: Client) -> list[tuple[Any, ...]]:
+    asked = "select source_name, load_id from silver.transform_loads where source_name != '' order by all"
+    return [tuple(row) for row in client.query(asked).result_rows]
+
+
+def changes(client: Client) -> int:
+    found = client.query("select sum(total_rows) from system.tables where endsWith(name, '__changes')").result_rows
+    return int(found[0][0])
+
+
+def parts(client: Client, database: str) -> list[Any]:
+    asked = f"select table, name from system.parts where database = '{database}' and active order by all"
+    return [row for row in client.query(asked).result_rows if not row[0].startswith("transform_")]
+
+
+def first_loads(bronze: Any) -> None:
+    bronze.write("jira", "jira", "1", issues=[issue(n, 1 + n % 3) for n in range(1, 7)])
+    bronze.write("prometheus", "prometheus", "1", samples=[sample(1), sample(2)])
+
+
+def test_a_load_is_read_once_and_only_what_it_touches_is_built(bronze: Any, run: Any, client: Client) -> None:
+    first_loads(bronze)
+    whole = run()
+    assert whole.outcome == "succeeded", whole
+    assert last_run(client)["full_refresh"]
+    assert consumed(client) == [("jira", "1"), ("prometheus", "1")]
+    assert len(gold(client)["small_tickets"]) == 6
+
+    bronze.write("jira", "jira", "2", issues=[issue(7, 2)])
+    bronze.write("jira", "jira", "3", complete=False, issues=[issue(8, 2)])
+    summary = run("jira")
+    told = last_run(client)
+    assert summary.outcome == told["outcome"] == "succeeded"
+    assert (told["selectors"], told["full_refresh"]) == (["source:jira+"], False)
+    assert told["loads"] == [("jira", "2")]
+    assert summary.models.ok < whole.models.ok
+    assert [row[0] for row in gold(client)["small_tickets"]] == [f"FORGE-{n}" for n in range(1, 8)]
+    assert told["published"] == ["small_states", "small_tickets"]
+    assert summary.rows == {"gold.small_hours": 2, "gold.small_states": 1, "gold.small_tickets": 7}
+    assert changes(client) == 0
+
+    # The load that ends last began before the others: it is no less new for that.
+    bronze.complete("jira", "3")
+    assert run("jira").outcome == "succeeded"
+    assert len(gold(client)["small_tickets"]) == 8
+    assert consumed(client) == [("jira", "1"), ("jira", "2"), ("jira", "3"), ("prometheus", "1")]
+
+
+def test_loads_that_nobody_named_are_read_too(bronze: Any, run: Any, client: Client) -> None:
+    first_loads(bronze)
+    run()
+    bronze.write("prometheus", "prometheus", "2", samples=[sample(3)])
+    bronze.write("jira", "jira", "2", issues=[issue(7, 2)])
+    assert run("jira").outcome == "succeeded"
+    assert last_run(client)["selectors"] == ["source:jira+", "source:prometheus+"]
+    assert len(gold(client)["small_hours"]) == 3
+
+
+def test_with_nothing_new_nothing_is_done_and_said(
+    bronze: Any, run: Any, client: Client, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first_loads(bronze)
+    whole = run()
+    capsys.readouterr()
+    monkeypatch.setattr(main, "build", lambda *_: pytest.fail("dbt was asked for"))
+    before = parts(client, "gold"), parts(client, "gold_next"), parts(client, "silver")
+    summary = run()
+    assert (summary.outcome, summary.rows) == ("succeeded", whole.rows)
+    assert "building nothing: every load is consumed already" in capsys.readouterr().out
+    assert (parts(client, "gold"), parts(client, "gold_next"), parts(client, "silver")) == before
+    assert last_run(client)["reason"] == "every load is consumed already"
+
+
+def test_a_load_without_a_change_writes_no_table(bronze: Any, run: Any, client: Client) -> None:
+    first_loads(bronze)
+    run()
+    before = parts(client, "gold"), parts(client, "gold_next")
+    bronze.write("jira", "jira", "2", issues=[issue(1, 2)])
+    assert run("jira").outcome == "succeeded"
+    assert last_run(client)["published"] == []
+    assert (parts(client, "gold"), parts(client, "gold_next")) == before
+    assert consumed(client)[-2:] == [("jira", "2"), ("prometheus", "1")]
+
+
+def test_gold_never_shows_what_a_test_of_gold_refused(bronze: Any, run: Any, client: Client) -> None:
+    """The test fails after its table was built; that table stays in gold_next, and all of gold as it was."""
+    first_loads(bronze)
+    run()
+    before = gold(client)
+    bronze.write("jira", "jira", "2", issues=[issue(n, 5) for n in range(10, 20)])
+    failed = run("jira")
+    assert (failed.outcome, failed.error.reason) == ("failed", "TestsFailed")
+    assert failed.rows == {"gold.small_hours": 2, "gold.small_states": 1, "gold.small_tickets": 6}
+    assert gold(client) == before
+    assert gold(client, "gold_next") != before
+    assert ("jira", "2") not in consumed(client)
+    assert changes(client) > 0
+    told = last_run(client)
+    assert (told["outcome"], told["error_reason"], told["tests_failed"]) == ("failed", "TestsFailed", 1)
+    asked = f"select node, kind from silver.transform_nodes where run_id = '{told['run_id']}' and status = 'failed'"
+    assert client.query(asked).result_rows == [("at_most_small_states_tickets__9", "test")]
+
+    # Another source loads: what was refused is tested again, and stays where it is.
+    bronze.write("prometheus", "prometheus", "2", samples=[sample(4)])
+    assert run("prometheus").outcome == "failed"
+    assert gold(client) == before
+
+    # The source mends it: the load that was refused is read again together with the next.
+    bronze.write(
+        "jira",
+        "jira",
+        "3",
+        issues=[issue(n, 5, "Done", updated_at="2026-06-01T00:00:00Z") for n in range(10, 20) if n % 2],
+    )
+    assert run("jira").outcome == "succeeded"
+    assert len(gold(client)["small_tickets"]) == 16
+    assert len(gold(client)["small_hours"]) == 3
+    assert gold(client) == gold(client, "gold_next")
+    assert changes(client) == 0
+
+
+def test_what_a_failed_run_without_new_loads_left_is_tested_again(
+    bronze: Any, run: Any, client: Client, settings: Any
+) -> None:
+    first_loads(bronze)
+    run()
+    made = settings("jira")
+    with store.connect(made.dsn) as open_store:
+        killed = main.start(open_store, made)
+    assert last_run(client)["outcome"] == "running"
+    assert killed.new_loads == []
+    assert run().outcome == "succeeded"
+    assert last_run(client)["selectors"] == ["source:jira+"]
+    assert client.query("select outcome from silver.transform_runs final order by started_at").result_rows == [
+        ("succeeded",),
+        ("killed",),
+        ("succeeded",),
+    ]
+    run()
+    assert last_run(client)["reason"] == "every load is consumed already"
+
+
+def test_a_change_of_settings_builds_everything_even_when_it_fails_at_first(
+    bronze: Any, run: Any, client: Client
+) -> None:
+    first_loads(bronze)
+    run()
+    bronze.write("jira", "jira", "2", issues=[issue(7, 2, "Odd")])
+    assert run("jira", variables={"ticketKeyPattern": "X"}).outcome == "failed"
+    assert last_run(client)["full_refresh"]
+    assert run("jira").outcome == "failed"
+    assert last_run(client)["full_refresh"], "what the other settings left is not trusted"
+    bronze.write("jira", "jira", "3", issues=[issue(7, 2, "Done", updated_at="2026-06-01T00:00:00Z")])
+    assert run("jira").outcome == "succeeded"
+    bronze.write("jira", "jira", "4", issues=[issue(9, 2)])
+    assert run("jira").outcome == "succeeded"
+    assert not last_run(client)["full_refresh"]
+
+
+def test_tables_that_no_model_makes_leave_gold_and_those_of_others_stay(
+    bronze: Any, run: Any, client: Client, small: Path
+) -> None:
+    first_loads(bronze)
+    client.command("create database if not exists gold")
+    client.command("create table gold.theirs (x Int8) order by x")
+    model = small / "models/gold/small_more.sql"
+    model.write_text("{{ config(contract={'enforced': false}) }}\nselect 1 as one\n")
+    try:
+        assert run().outcome == "succeeded"
+        assert client.query("select * from gold.small_more").result_rows == [(1,)]
+    finally:
+        model.unlink()
+    assert run().outcome == "succeeded"
+    names = "select name from system.tables where database = '{}' and {} order by name"
+    assert [r[0] for r in client.query(names.format("gold", "true")).result_rows] == sorted([*GOLD, "theirs"])
+    assert client.query(names.format("gold_next", "startsWith(name, 'small_more')")).result_rows == []
+
+
+def test_the_run_is_kept_with_its_nodes_and_one_manifest_a_state(bronze: Any, run: Any, client: Client) -> None:
+    first_loads(bronze)
+    run()
+    told = last_run(client)
+    assert told["rows"] == {"gold.small_tickets": 6, "gold.small_states": 1, "gold.small_hours": 2}
+    assert told["peak_memory_bytes"] > 10**7
+    assert told["finished_at"] > told["started_at"]
+    assert (told["error_reason"], told["models_failed"]) == (None, 0)
+    nodes = client.query(
+        "select node, kind, status, seconds > 0, rows, query_id != '' from silver.transform_nodes "
+        f"where run_id = '{told['run_id']}' and startsWith(node, 'small') order by node"
+    ).result_rows
+    assert nodes == [
+        ("small_hours", "model", "ok", 1, 2, 1),
+        ("small_issues", "model", "ok", 1, 6, 1),
+        ("small_states", "model", "ok", 1, 1, 1),
+        ("small_tickets", "model", "ok", 1, 6, 1),
+    ]
+    bronze.write("jira", "jira", "2", issues=[issue(7, 2)])
+    run("jira")
+    manifests = client.query("select settings_fingerprint, manifest from silver.transform_manifests").result_rows
+    assert [row[0] for row in manifests] == [told["settings_fingerprint"]]
+    assert "model.forge_observability.small_tickets" in json.loads(manifests[0][1])["nodes"]
+    ttl = client.query(
+        "select count() from system.tables where database = 'silver' and startsWith(name, 'transform_') "
+        "and create_table_query like '%TTL toDate(%) + toIntervalDay(90)%'"
+    )
+    assert ttl.result_rows == [(3,)]
+
+
+def test_a_full_disk_or_a_missing_right_is_a_failure_with_a_summary(
+    bronze: Any, run: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store refuses a statement of publishing: nothing is committed, and the next run does the rest."""
+    first_loads(bronze)
+    with monkeypatch.context() as patch:
+        patch.setattr(publish, "SUFFIX", "__publish settings nonsense = 1")
+        failed = run()
+    assert (failed.outcome, failed.error.reason) == ("failed", "Internal")
+    assert "nonsense" in failed.error.message
+    assert last_run(client)["outcome"] == "failed"
+    assert consumed(client) == []
+    assert run().outcome == "succeeded"
+    assert gold(client) == gold(client, "gold_next")
+
+
+# Killed anywhere
+
+STATEMENTS = "statements"
+
+
+def killed_at(number: int, made: Settings, folder: Path) -> int:
+    """Run a transform in a child process that is killed before its statement of that number; what it had sent."""
+    child = os.fork()
+    if child == 0:
+        from clickhouse_connect.driver.httpclient import HttpClient
+
+        sent = [0]
+
+        def counted(method: Any) -> Any:
+            def call(self: Any, *args: Any, **named: Any) -> Any:
+                sent[0] += 1
+                (folder / STATEMENTS).write_text(str(sent[0]))
+                if sent[0] == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return method(self, *args, **named)
+
+            return call
+
+        HttpClient.command = counted(HttpClient.command)  # type: ignore[method-assign]
+        HttpClient.raw_insert = counted(HttpClient.raw_insert)  # type: ignore[method-assign]
+        HttpClient.data_insert = counted(HttpClient.data_insert)  # type: ignore[method-assign]
+        code = 1
+        try:
+            code = 0 if main.transform(made, time.monotonic()).outcome == "succeeded" else 1
+        finally:
+            os._exit(code)
+    _, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) if number else os.WEXITSTATUS(status) == 0
+    return int((folder / STATEMENTS).read_text())
+
+
+def prepared(bronze: Any, client: Client, run: Any) -> None:
+    """A stack that was built, and loads of both sources that change, add and delete."""
+    for database in ("bronze", "silver", "gold_next", "gold"):
+        client.command(f"drop database if exists {database} sync")
+    first_loads(bronze)
+    assert run().outcome == "succeeded"
+    gone = {"entity": "issues", "entity_key": '["4"]', "deleted_at": "2026-07-01T00:00:00Z", "reason": "deleted"}
+    moved = issue(2, 5, "Done", updated_at="2026-06-01T00:00:00Z")
+    bronze.write("jira", "jira", "2", issues=[moved, issue(8, 1)], deletions=[gone])
+    bronze.write("prometheus", "prometheus", "2", samples=[sample(2), sample(5)])
+
+
+def test_killed_at_any_statement_the_next_run_makes_it_good(
+    bronze: Any, run: Any, client: Client, settings: Any, tmp_path: Path
+) -> None:
+    import forge_transform.build  # noqa: F401 - once, not in each child
+
+    prepared(bronze, client, run)
+    made = settings("jira", "prometheus")
+    total = killed_at(0, made, tmp_path)
+    expected = gold(client)
+    assert expected["small_tickets"][-1][0] == "FORGE-8"
+    # Every statement of the end (publish, commit, record), and some of all that comes before.
+    points = [*range(total - 24, total), *random.Random(5).sample(range(1, total - 24), 16)]
+    print(f"{total} statements, killed before {sorted(points)}")
+    for point in points:
+        prepared(bronze, client, run)
+        before = gold(client)
+        killed_at(point, made, tmp_path)
+        seen = gold(client)
+        assert all(seen[table] in (before[table], expected[table]) for table in GOLD), point
+        assert run().outcome == "succeeded", point
+        assert gold(client) == gold(client, "gold_next") == expected, point
+        assert consumed(client) == [("jira", "1"), ("jira", "2"), ("prometheus", "1"), ("prometheus", "2")], point
+        bronze.write("jira", "jira", "3", issues=[issue(9, 3)])
+        assert run("jira").outcome == "succeeded"
+        assert changes(client) == 0, point
+        left = client.query(
+            "select name from system.tables where database in ('silver', 'gold_next', 'gold') and (name like "
+            "'%\\_\\_publish' or name like '%\\_\\_new' or name like '%\\_\\_dbt\\_%')"
+        ).result_rows
+        assert left == [], point
+
+
+def test_steps_can_be_repeated(bronze: Any, run: Any, client: Client, settings: Any) -> None:
+    """Each step of the end, twice: publishing again copies nothing, a second commit consumes nothing more."""
+    first_loads(bronze)
+    run()
+    made = settings()
+    before = parts(client, "gold")
+    with store.connect(made.dsn) as open_store:
+        assert publish.publish(open_store, set(GOLD)) == []
+        assert batch.write(open_store, made.request.sources) == []
+        batch.commit(open_store, "again", None)
+        assert history.unsettled(open_store) == ()
+    assert parts(client, "gold") == before
+    assert consumed(client) == [("jira", "1"), ("prometheus", "1")]
