@@ -1,0 +1,67 @@
+"""Gold equals what the world's events say, for many worlds, whole and load by load."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from forge_demo.oracle.stack import Stack, TeamOf
+from forge_demo.world import World
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from world import Loads, differences, request, take_back
+
+Build = Callable[[dict[str, Any]], Any]
+BY_PATTERN = (
+    TeamOf("platform", (r"acme-robotics/fleet-(api|web)", r"acme-robotics/.*telemetry"), ("FLEET",)),
+    TeamOf("payments", ("acme-robotics/pay-core",), ("PAY",)),
+)
+"""Among them a repository that gets its name, and so its team, on the way."""
+
+
+def _world(seed: int) -> tuple[World, Stack]:
+    """A world of its own size and end; some stacks load only what has a topic."""
+    dice = random.Random(seed)
+    end = datetime(2026, dice.randint(1, 12), dice.randint(1, 28), dice.randint(0, 23), dice.randint(0, 59), tzinfo=UTC)
+    world = World.build(seed, end=end, days=dice.randint(12, 20), tickets_per_day=dice.uniform(2, 4))
+    topics = ("forge",) if dice.random() < 0.3 else ()
+    return world, Stack(topics=topics, teams=BY_PATTERN)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_gold_is_what_happened(seed: int, client: Client, bronze: Any, build: Build) -> None:
+    world, stack = _world(seed)
+    if seed % 4 == 0:
+        world.delete_traces(6)
+    take_back(world)
+    Loads(client, stack, random.Random(seed)).write(world.state, world.now)
+    assert build(request(stack)).outcome == "succeeded"
+    assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(101, 107))
+def test_gold_is_what_happened_after_loads_that_missed_rows(
+    seed: int, client: Client, bronze: Any, build: Build
+) -> None:
+    dice = random.Random(seed)
+    whole, stack = _world(seed)
+    span = whole.now - whole.start
+    parts = sorted(dice.uniform(0.2, 0.95) for _ in range(3))
+    world = World.build(seed, end=whole.start, days=0, tickets_per_day=whole.tickets_per_day)
+    loads = Loads(client, stack, dice)
+    for part in (*parts, 1.0):
+        world.advance((whole.start + span * part).replace(microsecond=0))
+        if part == 1.0:
+            take_back(world)
+        loads.write(world.state, world.now + timedelta(seconds=1), missing=0.0 if part == 1.0 else 0.15)
+        assert build(request(stack, loaded=["langfuse", "github", "jira"])).outcome == "succeeded"
+    assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)
