@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from forge_demo.oracle import agents, ci, costs, dora, funnel, pulls, quality, tickets, timeline
+from forge_demo.oracle import agents, ci, costs, dora, funnel, platform, pulls, quality, tickets, timeline
 from forge_demo.oracle.known import Known
 from forge_demo.oracle.periods import Row
 from forge_demo.oracle.stack import Stack
@@ -40,6 +40,7 @@ TABLES: dict[str, Callable[[Known], list[Row]]] = {
     "approver_load": funnel.approver_load,
     "quality_outcomes": quality.quality_outcomes,
     "quality_metrics": quality.quality_metrics,
+    "platform_hourly": platform.platform_hourly,
 }
 _PERIOD = ("period", "period_start", "scope", "scope_value")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -74,4 +75,5 @@ KEYS: dict[str, tuple[str, ...]] = {
     "approver_load": ("period", "period_start", "approver", "gate"),
     "quality_outcomes": ("project_id", "score_id"),
     "quality_metrics": ("score_name", "bin"),
+    "platform_hourly": ("hour", "query", "metric"),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from forge_demo import organisation as org
 from forge_demo.github_places import ACTIONS_BOT, COVERAGE_BOT
@@ -31,10 +32,14 @@ def teams_of_the_organisation() -> tuple[TeamOf, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The sources' filters and the transform's variables. topics: repositories without any of them are not loaded."""
+    """The sources' filters and the transform's variables.
+
+    topics: repositories without any of them are not loaded. sampled: from when to when Prometheus was read, if it was.
+    """
 
     projects: tuple[str, ...] = tuple(team.project for team in org.TEAMS)
     topics: tuple[str, ...] = ()
+    sampled: tuple[datetime, datetime] | None = None
     teams: tuple[TeamOf, ...] = field(default_factory=teams_of_the_organisation)
     production: str = "(?i)^prod"
     incident: str = "(?i)incident|outage"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def _world(seed: int) -> tuple[World, Stack]:
     end = datetime(2026, dice.randint(1, 12), dice.randint(1, 28), dice.randint(0, 23), dice.randint(0, 59), tzinfo=UTC)
     world = World.build(seed, end=end, days=dice.randint(12, 20), tickets_per_day=dice.uniform(2, 4))
     topics = ("forge",) if dice.random() < 0.3 else ()
-    return world, Stack(topics=topics, teams=BY_PATTERN)
+    sampled = (end - timedelta(hours=dice.uniform(2, 6)), end)
+    return world, Stack(topics=topics, teams=BY_PATTERN, sampled=sampled)
 
 
 @pytest.mark.slow
@@ -42,7 +44,9 @@ def test_gold_is_what_happened(seed: int, client: Client, bronze: Any, build: Bu
     if seed % 4 == 0:
         world.delete_traces(6)
     take_back(world)
-    Loads(client, stack, random.Random(seed)).write(world.state, world.now)
+    loads = Loads(client, stack, random.Random(seed))
+    loads.write(world.state, world.now)
+    loads.write_samples(world.past, world.now)
     assert build(request(stack)).outcome == "succeeded"
     assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)
 
@@ -54,6 +58,7 @@ def test_gold_is_what_happened_after_loads_that_missed_rows(
 ) -> None:
     dice = random.Random(seed)
     whole, stack = _world(seed)
+    stack = replace(stack, sampled=None)
     span = whole.now - whole.start
     parts = sorted(dice.uniform(0.2, 0.95) for _ in range(3))
     world = World.build(seed, end=whole.start, days=0, tickets_per_day=whole.tickets_per_day)

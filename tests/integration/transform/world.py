@@ -14,9 +14,10 @@ from typing import Any
 import orjson
 import yaml
 from clickhouse_connect.driver.client import Client
-from forge_demo import oracle, truth
+from forge_demo import metrics, oracle, truth
 from forge_demo.events import Event
 from forge_demo.github_events import BodyEdited, Retitled
+from forge_demo.github_places import PLACES
 from forge_demo.github_things import PullRequest
 from forge_demo.oracle.stack import Stack
 from forge_demo.state import State
@@ -25,6 +26,7 @@ from forge_transform import project_dir
 
 Row = dict[str, Any]
 TYPES = ("langfuse", "github", "jira")
+"""Those whose rows the truth has; Prometheus is written by itself."""
 LEFT_OUT = {"ticket_bucket"}
 """Columns that say where a row lies, not what is true."""
 NOT_TRUTH = {"coverage", "data_quality", "metrics"}
@@ -53,7 +55,7 @@ def _named(of: PullRequest, by: PullRequest) -> str:
     return f'{by.opened.ticket}: Revert "{of.title}"'
 
 
-def request(stack: Stack, types: Iterable[str] = TYPES, **more: Any) -> Row:
+def request(stack: Stack, types: Iterable[str] = (*TYPES, "prometheus"), **more: Any) -> Row:
     """What a transform of the stack is asked to do."""
     teams = [
         {"name": team.name, "repositories": list(team.repositories), "jira_projects": list(team.projects)}
@@ -97,25 +99,30 @@ class Loads:
                 if name.startswith(f"{type_}_") and name in truth.TABLES:
                     self._table(name, table, truth.TABLES[name](state), at, load, missing, deletions)
             self._insert(f"{type_}_deletions", deletions)
-            self.client.command(
-                f"create table if not exists bronze.{type_}__dlt_loads (load_id String, schema_name Nullable(String), "
-                "status Int64, inserted_at DateTime64(6, 'UTC'), schema_version_hash Nullable(String)) order by load_id"
-            )
-            self._insert(f"{type_}__dlt_loads", [{"load_id": load, "status": 0, "inserted_at": at}])
+            self._complete(type_, at)
+
+    def write_samples(self, past: Sequence[Event], at: datetime) -> None:
+        """A load of Prometheus: the platform's metrics, a sample a minute of the time that the stack says."""
+        assert self.stack.sampled is not None
+        begin, end = (moment.timestamp() for moment in self.stack.sampled)
+        load = {"_dlt_load_id": f"{at.timestamp():.6f}"}
+        series, samples = [], []
+        for number, one in enumerate(metrics.series(past)):
+            known = {"fingerprint": f"{number:032x}", "last_seen_at": at, "query": "forge", "metric": one.name}
+            series.append(known | {"labels": one.labels} | load)
+            for when, value in one.samples(begin, end):
+                moment = datetime.fromtimestamp(when, UTC)
+                row = {"fingerprint": known["fingerprint"], "sampled_at": moment, "loaded_at": at, "value": value}
+                samples.append(row | load)
+        for name, rows in (("prometheus_series", series), ("prometheus_samples", samples)):
+            self._create(name)
+            self._insert(name, rows)
+        self._complete("prometheus", at)
 
     def _table(
         self, name: str, table: Row, rows: list[Row], at: datetime, load: str, missing: float, deletions: list[Row]
     ) -> None:
-        columns = {column["name"]: column["data_type"] for column in table["columns"]}
-        key, version = table["config"]["meta"]["key"], table["config"]["meta"]["version"]
-        declared = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
-        engine = f"engine = ReplacingMergeTree({version}) order by ({', '.join(key)})"
-        self.client.command(f"create table if not exists bronze.{name} ({declared}) {engine}")
-        self.client.command(
-            f"create table if not exists bronze.{name.partition('_')[0]}_deletions (entity String, entity_key String, "
-            "deleted_at DateTime64(6, 'UTC'), reason String, _dlt_load_id String) "
-            "engine = ReplacingMergeTree(deleted_at) order by (entity, entity_key)"
-        )
+        columns, key = self._create(name), table["config"]["meta"]["key"]
         before = self.written.setdefault(name, {})
         now = {orjson.dumps([row[k] for k in key]): row for row in rows if self._is_loaded(name, row)}
         changed = []
@@ -135,12 +142,34 @@ class Loads:
         self.dice.shuffle(changed)
         self._insert(name, changed)
 
+    def _create(self, name: str) -> dict[str, str]:
+        """The table as a load makes it; its columns."""
+        table, type_ = _declared()[name], name.partition("_")[0]
+        columns = {column["name"]: column["data_type"] for column in table["columns"]}
+        meta = table["config"]["meta"]
+        declared = ", ".join(f"{column} {data_type}" for column, data_type in columns.items())
+        self.client.command(
+            f"create table if not exists bronze.{name} ({declared}) "
+            f"engine = ReplacingMergeTree({meta['version']}) order by ({', '.join(meta['key'])})"
+        )
+        self.client.command(
+            f"create table if not exists bronze.{type_}_deletions (entity String, entity_key String, "
+            "deleted_at DateTime64(6, 'UTC'), reason String, _dlt_load_id String) "
+            "engine = ReplacingMergeTree(deleted_at) order by (entity, entity_key)"
+        )
+        return columns
+
+    def _complete(self, type_: str, at: datetime) -> None:
+        self.client.command(
+            f"create table if not exists bronze.{type_}__dlt_loads (load_id String, schema_name Nullable(String), "
+            "status Int64, inserted_at DateTime64(6, 'UTC'), schema_version_hash Nullable(String)) order by load_id"
+        )
+        self._insert(f"{type_}__dlt_loads", [{"load_id": f"{at.timestamp():.6f}", "status": 0, "inserted_at": at}])
+
     def _is_loaded(self, name: str, row: Row) -> bool:
         wanted = set(self.stack.topics)
         if not wanted or not name.startswith("github_"):
             return True
-        from forge_demo.github_places import PLACES
-
         return any(wanted & set(p.topics) for p in PLACES.values() if p.id == row["repository_id"])
 
     def _insert(self, table: str, rows: list[Row]) -> None:

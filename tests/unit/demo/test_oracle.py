@@ -324,10 +324,9 @@ def test_verdicts_meet_what_became_of_the_work() -> None:
 
 
 def test_a_timeline_is_in_order_and_whole() -> None:
-    events = [
-        created(0), moved(1, org.IN_PROGRESS), *ran(1, "t1"), opened(2, 1, commit(1.5, "a")),
-        *ci(2, "r1", "a", "success"), review(3, 1, "APPROVED"), merged(4, 1), *deployed(4, 5, "merge1"), moved(4, org.DONE, resolve="Done"),
-    ]  # fmt: skip
+    events = [created(0), moved(1, org.IN_PROGRESS), *ran(1, "t1"), opened(2, 1, commit(1.5, "a"))]
+    events += [*ci(2, "r1", "a", "success"), review(3, 1, "APPROVED"), merged(4, 1), *deployed(4, 5, "merge1")]
+    events.append(moved(4, org.DONE, resolve="Done"))
     rows = sorted(table("ticket_timeline", events), key=lambda row: row["sequence"])
     assert [row["kind"] for row in rows] == [
         "created", "agent_run", "status_changed", "commits_pushed", "ci_run", "pull_request_opened", "reviewed",
@@ -335,6 +334,23 @@ def test_a_timeline_is_in_order_and_whole() -> None:
     ]  # fmt: skip
     assert rows[1]["cost_usd"] == Decimal("0.0045") and rows[-2]["title"] == "In Progress -> Done"
     assert rows[-1]["detail"] == "production succeeded" and rows[4]["duration_seconds"] == 9 * 60
+
+
+def test_an_hour_of_the_platform() -> None:
+    def stage(hours: float, run: str) -> list[ev.Event]:
+        began = at(hours + 0.5)
+        return [
+            ev.StageQueued(at(hours), "FLEET-1", run, "FLEET", "plan"),
+            ev.StageStarted(began, "FLEET-1", run, "FLEET", "plan", CODER),
+            ev.StageEnded(at(hours + 0.6), "FLEET-1", run, "FLEET", "plan", CODER, began, Decimal("0.25"), None),
+        ]
+
+    sampled = (at(1) - timedelta(minutes=1), at(2) - timedelta(minutes=1))
+    rows = {row["metric"]: row for row in table("platform_hourly", [*stage(0, "a"), *stage(1, "b")], sampled=sampled)}
+    queue, cost = rows["forge_queue_depth"], rows["forge_llm_cost_usd_total"]
+    assert (queue["series"], queue["samples"], queue["maximum"]) == (6, 360, 1)
+    assert queue["average"] == pytest.approx(30 / 360)
+    assert (cost["minimum"], cost["maximum"]) == (0, 0.5)
 
 
 def test_what_is_not_loaded_does_not_count() -> None:
