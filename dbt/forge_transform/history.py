@@ -46,9 +46,10 @@ def unsettled(store: Store) -> tuple[str, ...]:
 
 def begin(store: Store, run: Run) -> None:
     """Write down that a transform runs; one that still says so of itself was killed, as there are never two."""
+    # The condition stands in a query of its own: beside the alias it would mean the alias.
     store.run(
         "insert into silver.transform_runs select * replace ('killed' as outcome, now64(6, 'UTC') as finished_at, "
-        "now64(6, 'UTC') as recorded_at) from silver.transform_runs final where outcome = 'running'"
+        "now64(6, 'UTC') as recorded_at) from (select * from silver.transform_runs final where outcome = 'running')"
     )
     _write_run(store, run, {"outcome": "running"})
 

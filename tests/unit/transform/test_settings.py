@@ -8,6 +8,7 @@ import pytest
 import yaml
 from forge_stack.wire import StoreDsn
 from forge_transform.build import command, profile_environment
+from forge_transform.cluster import SINGLE, Cluster
 from forge_transform.project import PARTS, project_dir
 from forge_transform.settings import read_settings, termination_log
 from forge_transform.store import _explain
@@ -31,6 +32,29 @@ def test_defaults_and_variables(tmp_path: Path) -> None:
         "sources": [{"name": "gh-one", "type": "github"}],
     }
     assert termination_log({}) == Path("/dev/termination-log")
+
+
+def test_lists_are_given_to_dbt_in_its_own_spelling(tmp_path: Path) -> None:
+    teams = [{"name": "Shop", "repositories": ["acme/shop"], "jiraProjects": ["SHOP"]}]
+    settings = read_settings(environment(tmp_path, variables={"teams": teams, "costOutlierFactor": 50}))
+    assert settings.variables["teams"] == [{"name": "Shop", "repositories": ["acme/shop"], "jira_projects": ["SHOP"]}]
+    assert settings.variables["cost_outlier_factor"] == 50
+
+
+def test_a_cluster_is_a_setting_of_its_own(tmp_path: Path) -> None:
+    assert read_settings(environment(tmp_path)).cluster == SINGLE
+    named = environment(tmp_path) | {"FORGE_DBT_CLUSTER": "main"}
+    cluster = read_settings(named).cluster
+    assert (cluster.on, cluster.engine("ReplacingMergeTree", "x"), cluster.database) == (
+        ' on cluster "main"',
+        "ReplicatedReplacingMergeTree(x)",
+        "",
+    )
+    replicated = Cluster("main", "Replicated('/d/{database}', '{shard}', '{replica}')")
+    assert (replicated.on, replicated.engine()) == ("", "ReplicatedMergeTree()")
+    assert (SINGLE.on, SINGLE.engine(), SINGLE.database) == ("", "MergeTree()", "")
+    with pytest.raises(ValueError, match="FORGE_DBT_CLUSTER"):
+        read_settings(environment(tmp_path) | {"FORGE_DBT_CLUSTER": 'a" drop'})
 
 
 @pytest.mark.parametrize(
