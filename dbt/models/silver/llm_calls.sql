@@ -1,21 +1,52 @@
-{{ config(order_by='(project_id, observation_id)') }}
+{{
+    config(
+        partition_by='toYYYYMM(started_at)',
+        order_by='(ticket_bucket, ticket_key, project_id, trace_id, observation_id)',
+        dirty=["{{ months_of_changed_trees() }}"],
+        may_differ='{{ in_changed_trees() }}',
+    )
+}}
 
+{#- Whether a call counts hangs on the rest of its trace: traces that changed are made anew, calls of others kept. -#}
 with observations as (
 
-    select * from {{ ref('observations') }}
+    -- What is missing of tokens and cost is 0.
+    select
+        staged.source_name as source_name,
+        staged.project_id as project_id,
+        staged.observation_id as observation_id,
+        coalesce(staged.trace_id, '') as trace_id,
+        {{ tree_month('staged.') }} as tree_month,
+        coalesce(staged.parent_observation_id, '') as parent_observation_id,
+        staged.observation_type as observation_type,
+        staged.observation_name as observation_name,
+        staged.level as level,
+        staged.environment as environment,
+        coalesce(staged.model, '') as model,
+        coalesce(staged.input_tokens, 0) as input_tokens,
+        coalesce(staged.output_tokens, 0) as output_tokens,
+        coalesce(
+            staged.total_tokens, coalesce(staged.input_tokens, 0) + coalesce(staged.output_tokens, 0)
+        ) as total_tokens,
+        coalesce(staged.cached_input_tokens, 0) as cached_input_tokens,
+        coalesce(staged.cost_usd, toDecimal128(0, 12)) as cost_usd,
+        staged.started_at as started_at,
+        staged.ended_at as ended_at
+    from ({{ observations_where(in_changed_trees()) }}) as staged
 
 ),
 
 traces as (
 
     select * from {{ ref('traces') }}
+    where {{ if_partial('(project_id, trace_id) in (select project_id, trace_id from (' ~ changed_trees() ~ '))') }}
 
 ),
 
 calls as (
 
     select * from observations
-    where is_billed or observation_type in ('GENERATION', 'EMBEDDING')
+    where cost_usd != 0 or total_tokens > 0 or observation_type in ('GENERATION', 'EMBEDDING')
 
 ),
 
@@ -24,7 +55,8 @@ nested_calls as (
     -- Calls that something is nested in; where there are none, nothing can be counted twice.
     select
         project_id,
-        trace_id
+        trace_id,
+        tree_month
     from calls
     where (project_id, observation_id) in (
         select
@@ -43,6 +75,7 @@ trees as (
     select
         project_id,
         trace_id,
+        tree_month,
         groupArray(observation_id) as ids,
         arrayMap(id -> indexOf(ids, id), groupArray(parent_observation_id)) as parents,
         [
@@ -50,15 +83,17 @@ trees as (
             ('tokens', arrayMap(id -> indexOf(ids, id), groupArrayIf(observation_id, total_tokens > 0)))
         ] as measures
     from observations
-    where (project_id, trace_id) in (
+    where (project_id, trace_id, tree_month) in (
         select
             project_id,
-            trace_id
+            trace_id,
+            tree_month
         from nested_calls
     )
     group by
         project_id,
-        trace_id
+        trace_id,
+        tree_month
 
 ),
 
@@ -69,6 +104,7 @@ counted_below as (
     select
         project_id,
         trace_id,
+        tree_month,
         tupleElement(measure, 1) as measured,
         arrayJoin(
             arrayMap(
@@ -92,6 +128,7 @@ repeats as (
     select
         project_id,
         trace_id,
+        tree_month,
         observation_id,
         countIf(measured = 'cost') > 0 as is_cost_below,
         countIf(measured = 'tokens') > 0 as are_tokens_below
@@ -99,6 +136,7 @@ repeats as (
     group by
         project_id,
         trace_id,
+        tree_month,
         observation_id
 
 ),
@@ -113,12 +151,14 @@ counted as (
         if(repeats.are_tokens_below, 0, calls.input_tokens) as own_input_tokens,
         if(repeats.are_tokens_below, 0, calls.output_tokens) as own_output_tokens,
         if(repeats.are_tokens_below, 0, calls.total_tokens) as own_total_tokens,
+        if(repeats.are_tokens_below, 0, calls.cached_input_tokens) as own_cached_input_tokens,
         coalesce(repeats.is_cost_below or repeats.are_tokens_below, false) as is_above_others
     from calls
     left join repeats
         on
             calls.project_id = repeats.project_id
             and calls.trace_id = repeats.trace_id
+            and calls.tree_month = repeats.tree_month
             and calls.observation_id = repeats.observation_id
 
 ),
@@ -130,7 +170,7 @@ leaves as (
 
 ),
 
-final as (
+counted_calls as (
 
     select
         leaves.source_name as source_name,
@@ -140,22 +180,36 @@ final as (
         leaves.observation_type as observation_type,
         leaves.observation_name as observation_name,
         leaves.level as level,
+        toBool(coalesce(leaves.level = 'ERROR', false)) as is_error,
+        leaves.environment as environment,
         leaves.model as model,
+        coalesce(traces.agent, '') as agent,
+        coalesce(traces.agent_kind, 'unknown') as agent_kind,
         coalesce(traces.ticket_key, '') as ticket_key,
+        coalesce(traces.ticket_bucket, '') as ticket_bucket,
         coalesce(traces.link_method, 'none') as link_method,
+        coalesce(traces.link_confidence, 0) as link_confidence,
         coalesce(traces.stage, '') as stage,
         leaves.own_input_tokens as input_tokens,
         leaves.own_output_tokens as output_tokens,
         leaves.own_total_tokens as total_tokens,
+        leaves.own_cached_input_tokens as cached_input_tokens,
         leaves.own_cost_usd as cost_usd,
         {{ seconds_between('leaves.started_at', 'leaves.ended_at') }} as duration_seconds,
         leaves.started_at as started_at,
-        leaves.ended_at as ended_at
+        leaves.ended_at as ended_at,
+        traces.started_at as trace_started_at
     from leaves
     left join traces
         on
             leaves.project_id = traces.project_id
             and leaves.trace_id = traces.trace_id
+
+),
+
+final as (
+
+    {{ with_kept('counted_calls', in_changed_trees()) }}
 
 )
 
