@@ -1,14 +1,22 @@
-{{ config(order_by='(ticket_key, stage, model)') }}
+{{
+    config(
+        partition_by='ticket_bucket',
+        order_by='(ticket_key, stage, model)',
+        dirty=["select ticket_bucket from {{ changes('llm_calls') }}"],
+    )
+}}
 
 with llm_calls as (
 
     select * from {{ ref('llm_calls') }}
+    where {{ in_dirty('ticket_bucket') }}
 
 ),
 
 final as (
 
     select
+        ticket_bucket,
         ticket_key,
         stage,
         model,
@@ -18,9 +26,10 @@ final as (
         sum(output_tokens) as output_tokens,
         sum(total_tokens) as total_tokens,
         sum(cost_usd) as cost_usd,
-        argMax(link_method, indexOf(['metadata', 'session', 'tag', 'trace_name', 'none'], link_method)) as link_method
+        argMin(link_method, link_confidence) as link_method
     from llm_calls
     group by
+        ticket_bucket,
         ticket_key,
         stage,
         model
