@@ -2,7 +2,7 @@
 
 {#- The buckets of the tickets whose rows in a model changed; for `dirty`. -#}
 {% macro changed_buckets(model_name, schema='silver') -%}
-    select {{ ticket_bucket('ticket_key') }} from {{ changes(model_name, schema) }} where ticket_key != ''
+    select ticket_bucket from {{ changes(model_name, schema) }} where ticket_key != ''
 {%- endmacro %}
 
 {#- The buckets of the tickets whose pull requests are named in a select of repository_id, pull_request_number; for `dirty`. -#}

@@ -34,8 +34,8 @@ ages as (
         clock.as_of as as_of,
         {{ seconds_between('open_issues.created_at', 'clock.as_of') }} as age_seconds,
         {{ seconds_between('current_stays.entered_at', 'clock.as_of') }} as in_status_seconds
-    from open_issues
-    inner join current_stays on open_issues.ticket_key = current_stays.ticket_key
+    from current_stays
+    inner join open_issues on current_stays.ticket_key = open_issues.ticket_key
     cross join clock
 
 ),

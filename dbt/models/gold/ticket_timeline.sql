@@ -18,7 +18,8 @@
             ~ " union distinct select repository_id, pull_request_number from {{ ref('deployment_changes') }}"
             ~ ' where deployment_key in (select deployment_key from ' ~ changes('deployments') ~ ')'
             ~ " union distinct select repository_id, pull_request_number from {{ ref('pull_request_commits') }}"
-            ~ ' where oid in (select sha from ' ~ changes('deployments') ~ ')'
+            ~ ' where (select count() from ' ~ changes('deployments') ~ ') > 0'
+            ~ ' and oid in (select sha from ' ~ changes('deployments') ~ ')'
             ~ " union distinct select repository_id, pull_request_number from {{ ref('pull_requests') }}"
             ~ ' where merge_commit_sha in (select sha from ' ~ changes('deployments') ~ ')'
             ~ ' or head_sha in (select sha from ' ~ changes('deployments') ~ ')'
@@ -74,7 +75,7 @@ pull_requests as (
 commits as (
 
     select * from {{ ref('pull_request_commits') }}
-    where ticket_key != '' and {{ of_those_pull_requests() }}
+    where ticket_key != '' and {{ in_dirty('ticket_bucket') }}
 
 ),
 
@@ -84,21 +85,21 @@ events as (
     where
         ticket_key != ''
         and event_type in ('ready_for_review', 'head_ref_force_pushed', 'closed')
-        and {{ of_those_pull_requests() }}
+        and {{ in_dirty('ticket_bucket') }}
 
 ),
 
 reviews as (
 
     select * from {{ ref('pull_request_reviews') }}
-    where ticket_key != '' and state != 'PENDING' and {{ of_those_pull_requests() }}
+    where ticket_key != '' and state != 'PENDING' and {{ in_dirty('ticket_bucket') }}
 
 ),
 
 ci_runs as (
 
     select * from {{ ref('ci_runs') }}
-    where ticket_key != '' and {{ in_dirty(ticket_bucket('ticket_key')) }}
+    where ticket_key != '' and {{ in_dirty('ticket_bucket') }}
 
 ),
 

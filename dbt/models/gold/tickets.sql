@@ -44,14 +44,14 @@ reviews as (
 
     -- A comment by the author is an answer, and a pending review is not given yet.
     select * from {{ ref('pull_request_reviews') }}
-    where ticket_key != '' and not is_by_author and state != 'PENDING' and {{ of_those_pull_requests() }}
+    where ticket_key != '' and not is_by_author and state != 'PENDING' and {{ in_dirty('ticket_bucket') }}
 
 ),
 
 commits as (
 
     select * from {{ ref('pull_request_commits') }}
-    where ticket_key != '' and {{ of_those_pull_requests() }}
+    where ticket_key != '' and {{ in_dirty('ticket_bucket') }}
 
 ),
 
