@@ -65,3 +65,18 @@
 {% macro moved_tickets() -%}
     select * from {{ ref('moved_tickets') }}
 {%- endmacro %}
+
+{#- The keys of now of an array of ticket keys, each once. moved: a relation of former_key, current_key. -#}
+{% macro current_keys(keys, moved) -%}
+    arrayDistinct(
+        arrayMap(
+            key -> transform(
+                key,
+                (select arrayPushBack(groupArray(former_key), '') from {{ moved }}),
+                (select arrayPushBack(groupArray(current_key), '') from {{ moved }}),
+                key
+            ),
+            {{ keys }}
+        )
+    )
+{%- endmacro %}
