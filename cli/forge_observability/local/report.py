@@ -28,7 +28,7 @@ def transform_line(sequence: int, good: bool, seconds: float, summary: Transform
     if not good:
         return f"[red]✗[/red] transform {sequence}: {failure}"
     counts = f"{summary.models.ok} models, {summary.tests.ok} tests" if summary else ""
-    rows = ", ".join(f"{count:,} {table}" for table, count in summary.rows.items()) if summary else ""
+    rows = f"{sum(summary.rows.values()):,} rows in {len(summary.rows)} tables of gold" if summary else ""
     return f"[green]✓[/green] transform {sequence}: {counts} in {seconds:.1f} s; {rows}"
 
 
