@@ -36,7 +36,7 @@ reviews as (
         JSONExtract(
             reviews,
             'Array(Tuple(id Nullable(Int64), author Nullable(String), authorType Nullable(String), state String, '
-            || 'submittedAt Nullable(String), comments Int64, commit Nullable(String)))'
+            || 'submittedAt Nullable(String), comments Int64, commit Nullable(String), body Nullable(String)))'
         ) as review,
         arrayEnumerate(JSONExtractArrayRaw(reviews)) as review_index
 
@@ -68,7 +68,8 @@ final as (
         ) as is_by_author,
         parseDateTime64BestEffortOrNull(tupleElement(reviews.review, 'submittedAt'), 6, 'UTC') as submitted_at,
         tupleElement(reviews.review, 'comments') as comments,
-        tupleElement(reviews.review, 'commit') as commit
+        tupleElement(reviews.review, 'commit') as commit,
+        nullIf(trimBoth(coalesce(tupleElement(reviews.review, 'body'), '')), '') as body
     from reviews
     inner join pull_requests
         on
