@@ -212,9 +212,10 @@ def _outcome(known: Known, it: Deployment) -> Row:
     incident_keys = {incident.key for incident in incidents(known) if incident.kind == "ticket"}
     again: set[str] = set()
     for one in brought:
-        if not one.is_baseline:
-            again |= {known.key(one.pull.ticket)} & incident_keys
-            again |= {one.pull.url} if is_revert(known, one.pull) else set()
+        if not one.is_baseline and known.key(one.pull.ticket) in incident_keys:
+            again.add(known.key(one.pull.ticket))
+        elif not one.is_baseline and is_revert(known, one.pull):
+            again.add(one.pull.url)
     ends = [incident.resolved_at for incident in broken]
     recovered = max((end for end in ends if end), default=None) if all(ends) else None
     creator = it.created.actor

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from forge_demo import organisation as org
 from forge_demo.oracle import pulls
-from forge_demo.oracle.known import Known, Pull, Score, Stay, Ticket, once
+from forge_demo.oracle.known import Known, Pull, Score, Stay, Ticket, once, somebody
 from forge_demo.oracle.periods import Cells, Row, scopes, seconds, share, stats
 from forge_demo.oracle.stack import kind_of
 from forge_demo.organisation import Person
@@ -241,7 +242,27 @@ def approver_load(known: Known) -> list[Row]:
     return [{name: value for name, value in row.items() if not name.startswith("scope")} for row in rows]
 
 
+@once
+def seen_in_github(known: Known) -> set[Person | None]:
+    """Who did anything in the repositories that are loaded."""
+    found: set[Person | None] = set()
+    for pull in known.pulls:
+        found |= {pull.author, *(review.by for review in pull.reviews), *(somebody(c.author) for c in pull.commits)}
+        found |= {somebody(event.actor) for event in pull.events if hasattr(event, "actor")}
+    for run in known.runs:
+        found |= set(run.actors)
+    return found | {somebody(deployment.created.actor) for deployment in known.deployments}
+
+
 def _identity(known: Known, decision: Decision) -> str:
-    """What somebody is called whatever the system: by the GitHub login."""
-    assert decision.person is not None  # noqa: S101
-    return decision.person.login
+    """What somebody is called whatever the system: the GitHub login, where the account can be told to be the same.
+
+    A Langfuse user is called like it; of Jira's names only those tell it whose letters spell it.
+    """
+    person = decision.person
+    assert person is not None  # noqa: S101 (only people decide)
+    plain = unicodedata.normalize("NFKD", person.name).encode("ascii", "ignore").decode()
+    spelt = re.sub(r"[^a-z0-9]+", "-", plain.lower()) == person.login
+    if decision.system == "github" or (person in seen_in_github(known) and (decision.system == "langfuse" or spelt)):
+        return person.login
+    return f"{decision.system}:{decision.account}"

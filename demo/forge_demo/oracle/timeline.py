@@ -9,11 +9,12 @@ from typing import Any
 from forge_demo import events as ev
 from forge_demo import github_events as gh
 from forge_demo import organisation as org
-from forge_demo.github_places import ACCOUNTS
+from forge_demo.github_places import ACCOUNTS, GHOST, STRANGER
 from forge_demo.oracle import costs, dora, funnel, pulls, quality
 from forge_demo.oracle.known import Known, Pull, Ticket, somebody
 from forge_demo.oracle.periods import Row, seconds
 from forge_demo.oracle.stack import kind_of
+from forge_demo.organisation import Person
 
 NOT_SAID = ...
 """A text in gold's own words: any will do."""
@@ -141,12 +142,17 @@ def _pull(it: Pull) -> Iterator[Row]:
         author = ACCOUNTS[commit.author]
         yield from _row(
             commit.committed_at, "commits_pushed", "github", f"{it.url}/commits/{commit.oid}",
-            commit.message.split("\n")[0], where, author.login, pulls.commit_kind(commit),
+            commit.message.split("\n")[0], where, _signed(author), pulls.commit_kind(commit),
         )  # fmt: skip
     for number, review in enumerate(it.reviews, 1):
         name = review.by.login if review.by else None
         ref = f"{it.url}#review-{number}"
         yield from _row(review.at, "reviewed", "github", ref, review.state, where, name, kind_of(review.by))
+
+
+def _signed(author: Person) -> str:
+    """What a commit says of its author: the login, else the name."""
+    return author.git_name if author in (GHOST, STRANGER) else author.login
 
 
 def _ci(it: Pull) -> Iterator[Row]:

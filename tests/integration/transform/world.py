@@ -200,25 +200,28 @@ def _cell(value: Any) -> Any:
 # Gold
 
 
-def differences(client: Client, past: Sequence[Any], stack: Stack, only: Iterable[str] | None = None) -> list[str]:
+def differences(
+    client: Client, past: Sequence[Any], stack: Stack, only: Iterable[str] | None = None, database: str = "gold"
+) -> list[str]:
     """Where gold and the events disagree, table by table, readably; empty where they do not."""
     known = oracle.Known(past, stack)
-    found: list[str] = []
-    for name in only or sorted(_tables(client)):
+    there = _tables(client, database)
+    found = [f"gold.{name}: not there" for name in sorted(oracle.TABLES.keys() - there)]
+    for name in only or sorted(there):
         if name in oracle.TABLES:
-            found += _compare(name, oracle.TABLES[name](known), _rows(client, name))
+            found += _compare(name, oracle.TABLES[name](known), _rows(client, f"{database}.{name}"))
         elif name not in NOT_TRUTH:
             found.append(f"gold.{name}: the oracle knows no such table")
     return found
 
 
-def _tables(client: Client) -> set[str]:
-    rows = client.query("select name from system.tables where database = 'gold'").result_rows
-    return {str(name) for (name,) in rows} | set(oracle.TABLES)
+def _tables(client: Client, database: str) -> set[str]:
+    rows = client.query(f"select name from system.tables where database = '{database}'").result_rows
+    return {str(name) for (name,) in rows if "__" not in name}
 
 
-def _rows(client: Client, name: str) -> list[Row]:
-    result = client.query(f"select * from gold.{name}")
+def _rows(client: Client, table: str) -> list[Row]:
+    result = client.query(f"select * from {table}")
     return [
         {k: _plain(v) for k, v in zip(result.column_names, values, strict=True) if k not in LEFT_OUT}
         for values in result.result_rows
