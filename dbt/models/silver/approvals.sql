@@ -94,19 +94,6 @@ pull_requests as (
 
 ),
 
-staged_pull_requests as (
-
-    select * from {{ ref('stg_github__pull_requests') }}
-    where (source_name, repository_id, pull_request_number) in (
-        select
-            source_name,
-            repository_id,
-            pull_request_number
-        from reviews
-    )
-
-),
-
 commits as (
 
     select * from {{ ref('pull_request_commits') }}
@@ -244,21 +231,6 @@ plan_decisions as (
 
 ),
 
-review_texts as (
-
-    select
-        source_name,
-        repository_id,
-        pull_request_number,
-        review_index,
-        nullIf(trimBoth(JSONExtractString(review, 'body')), '') as body
-    from staged_pull_requests
-    array join
-        JSONExtractArrayRaw(reviews) as review,
-        arrayEnumerate(JSONExtractArrayRaw(reviews)) as review_index
-
-),
-
 commit_times as (
 
     select
@@ -294,19 +266,13 @@ review_decisions as (
         'github' as approver_system,
         reviews.reviewer_login as approver_account,
         reviews.reviewer_kind as approver_kind,
-        review_texts.body as reason,
+        reviews.body as reason,
         'review' as evidence
     from reviews
     inner join pull_requests
         on
             reviews.repository_id = pull_requests.repository_id
             and reviews.pull_request_number = pull_requests.pull_request_number
-    left join review_texts
-        on
-            reviews.source_name = review_texts.source_name
-            and reviews.repository_id = review_texts.repository_id
-            and reviews.pull_request_number = review_texts.pull_request_number
-            and reviews.review_index = review_texts.review_index
     left join commit_times
         on
             reviews.repository_id = commit_times.repository_id
