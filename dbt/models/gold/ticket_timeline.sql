@@ -575,7 +575,8 @@ final as (
             order by at, kind, ref, title, detail
         ) as sequence,
         kind,
-        actor,
+        -- GitHub's two interfaces write the same app with and without [bot].
+        if(source = 'github', nullIf({{ plain_account('github', 'actor') }}, ''), actor) as actor,
         actor_kind,
         title,
         nullIf(detail, '') as detail,
