@@ -131,6 +131,33 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#- What the complete loads of every source of a type could not make a row of, without the answers themselves. -#}
+{% macro bronze_rejected_rows(source_type) -%}
+    {%- do source(source_type, '_dlt_loads') -%}
+    {%- if execute -%}
+        {%- set columns = ['entity', 'payload_hash', 'rejected_at', 'column_name', 'problem'] -%}
+        {%- for name in available_sources(source_type, 'rejected_rows') %}
+    select
+        '{{ name }}' as source_name,
+        {{ columns | join(', ') }}
+    from {{ source_table(name, 'rejected_rows') }} final
+    prewhere {{ is_in_batch(name) }}
+            {%- if not loop.last %}
+    union all
+            {%- endif -%}
+        {%- else %}
+            {%- set typed = [] -%}
+            {%- for column in columns -%}
+                {%- set data_type = "DateTime64(6, 'UTC')" if column == 'rejected_at' else 'String' -%}
+                {%- do typed.append({'name': column, 'data_type': data_type}) -%}
+            {%- endfor %}
+    {{ empty_relation(typed) }}
+        {%- endfor -%}
+    {%- else -%}
+    select 1 as source_name
+    {%- endif -%}
+{%- endmacro %}
+
 {#-
     How a staging model is built again. Affected are the keys of rows that new loads wrote, and those that they found
     deleted or returned; all of each such key is read anew from bronze, whatever its version and its month, and every

@@ -5,6 +5,7 @@
         unique_key=['source_name', 'project_id', 'observation_id'],
         dirty=["{{ partitions_of_affected(month_of('start_time')) }}"],
         may_differ="{{ is_affected() }}",
+        indexes=[{'name': 'by_trace', 'definition': 'trace_id type bloom_filter(0.001) granularity 1'}],
     )
 }}
 

@@ -7,15 +7,16 @@ import re
 import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from clickhouse_connect.driver.client import Client
 from dbt.adapters.clickhouse.connections import ClickHouseConnectionManager
-from dbt.artifacts.schemas.results import RunStatus
+from dbt.artifacts.schemas.results import FreshnessStatus, RunStatus, TestStatus
 from dbt.cli.main import dbtRunner
 from dbt_common.exceptions import DbtRuntimeError
 from forge_stack.wire import StoreDsn
@@ -47,7 +48,17 @@ class Project:
         self.run_id = uuid.uuid4().hex
         variables = ["--vars", json.dumps({"sources": self.sources, "run_id": self.run_id})]
         outcome = dbtRunner(self.manifest).invoke(
-            ["--quiet", "--log-level-file", "none", command, "--threads", "1", *arguments, *variables, *self._folders()]
+            [
+                "--quiet",
+                "--log-level-file",
+                "none",
+                *command.split(),
+                "--threads",
+                "1",
+                *arguments,
+                *variables,
+                *self._folders(),
+            ]
         )
         if outcome.exception and "cut off" not in str(outcome.exception):
             raise outcome.exception
@@ -303,9 +314,13 @@ BORN = Row("pull_requests", 1, version=1, month=1, text="a")
 OTHER = replace(BORN, key=2, month=2)
 
 
-@example(steps=loads((BORN, OTHER), (replace(BORN, version=2, month=2, text="b"),), (replace(OTHER, version=2, month=3),)))
 @example(
-    steps=loads((BORN, OTHER), (Deletion("pull_requests", 1, 1, "deleted"),), (Deletion("pull_requests", 1, 2, "returned"),))
+    steps=loads((BORN, OTHER), (replace(BORN, version=2, month=2, text="b"),), (replace(OTHER, version=2, month=3),))
+)
+@example(
+    steps=loads(
+        (BORN, OTHER), (Deletion("pull_requests", 1, 1, "deleted"),), (Deletion("pull_requests", 1, 2, "returned"),)
+    )
 )
 @example(steps=loads((BORN, OTHER), (Deletion("pull_requests", 1, 2, "moved"),), (replace(BORN, version=3, month=3),)))
 @example(
@@ -404,3 +419,232 @@ def snapshot(project: Project) -> dict[str, Rows]:
 def difference(before: Rows, after: Rows) -> Rows:
     """The rows that are there more often before or after, each as often as it is there on both sides."""
     return Counter({row: before[row] + after[row] for row in before | after if before[row] != after[row]})
+
+
+def pull_request(number: int, at: str = "2026-01-01", **more: Any) -> dict[str, Any]:
+    return {"repository_id": 1, "number": number, "created_at": at, "updated_at": "2026-01-01"} | more
+
+
+def test_a_run_with_nothing_new_writes_nothing(staging: Staging) -> None:
+    staging.project.sources = GITHUB
+    rows = [pull_request(1), pull_request(2, "2026-02-01")]
+    staging.bronze.write("gh", "github", "1", pull_requests=rows, repositories=[{"repository_id": 1}])
+    staging.transform()
+    parts = staging.project.parts()
+    staging.transform()
+    assert staging.project.parts() == parts
+    # The same row once more: it is looked at, and nothing comes of it.
+    staging.bronze.write("gh", "github", "2", pull_requests=rows[:1], repositories=[{"repository_id": 1}])
+    staging.transform()
+    assert staging.project.parts() == parts
+    assert staging.project.messages["stg_github__check_runs"] == "nothing to build again"
+    staging.bronze.write("gh", "github", "3", pull_requests=[rows[0] | {"title": "x"}])
+    staging.transform()
+    changed = {table for table, _ in staging.project.parts() ^ parts}
+    assert changed == {"stg_github__pull_requests"}
+    assert len(staging.project.parts() - parts) == 1, "the other month stays as it is"
+
+
+def test_what_appears_later_is_read_then(staging: Staging) -> None:
+    """A source without a table, then with it; a table of an older release that lacks columns, then has them."""
+    staging.project.sources = GITHUB
+    staging.transform()
+    model = "stg_github__pull_requests"
+    assert staging.project.rows(model) == Counter()
+    staging.bronze.write("gh", "github", "1", pull_requests=[pull_request(1, title="a", milestone="m", labels='["l"]')])
+    client = staging.project.client
+    for column in ("milestone", "labels", "additions"):
+        client.command(f"alter table bronze.gh_pull_requests drop column {column}")
+    staging.transform()
+    columns = "source_name, pull_request_number, title, milestone, labels, additions"
+    old = ("gh", 1, "a", None, "[]", 0)
+    assert staging.project.rows(model, columns) == Counter([old])
+    client.command(
+        "alter table bronze.gh_pull_requests add column milestone Nullable(String), add column labels String, "
+        "add column additions Int64"
+    )
+    more = pull_request(2, milestone="m", labels='["l"]', additions=3)
+    staging.bronze.write("gh", "github", "2", pull_requests=[more])
+    staging.bronze.write("gh-two", "github", "3", pull_requests=[more])
+    staging.transform()
+    new = [(source, 2, "", "m", "['l']", 3) for source in ("gh", "gh-two")]
+    assert staging.project.rows(model, columns) == Counter([old, *new])
+
+
+def test_tables_take_the_place_of_the_views_of_an_older_release(staging: Staging) -> None:
+    staging.project.sources = GITHUB
+    staging.bronze.write("gh", "github", "1", pull_requests=[pull_request(1)])
+    staging.freeze()
+    staging.project.client.command("create view silver.stg_github__pull_requests as select 1 as number")
+    staging.project.built()
+    assert staging.project.rows("stg_github__pull_requests", "pull_request_number") == Counter([(1,)])
+    left = staging.project.client.query("select name from system.tables where match(name, '__(new|diff)$')")
+    assert left.result_rows == []
+
+
+def test_what_only_retention_took_stays(staging: Staging) -> None:
+    """The source's retention took a row, and bronze's own took it too: staging keeps it. What is deleted goes."""
+    staging.project.sources = GITHUB
+    rows = [pull_request(number) for number in (1, 2, 3)]
+    staging.bronze.write("gh", "github", "1", pull_requests=rows)
+    staging.transform()
+    client = staging.project.client
+    client.command("alter table bronze.gh_pull_requests delete where true settings mutations_sync = 2")
+    notes = [
+        {"entity": "pull_requests", "entity_key": f"[1,{number}]", "deleted_at": "2026-02-01", "reason": reason}
+        for number, reason in ((1, "expired"), (2, "deleted"), (3, "returned"))
+    ]
+    staging.bronze.write("gh", "github", "2", deletions=notes)
+    staging.transform()
+    assert staging.project.rows("stg_github__pull_requests", "pull_request_number") == Counter([(1,), (3,)])
+
+
+@pytest.mark.parametrize("types", [(), ("jira",), ("langfuse", "prometheus"), ("github", "jira", "langfuse")])
+def test_any_subset_of_the_sources_builds(types: tuple[str, ...], staging: Staging) -> None:
+    """Sources that never loaded too, with their tests; once more in part."""
+    staging.project.sources = [{"name": type_, "type": type_} for type_ in types]
+    staging.freeze()
+    for _ in range(2):
+        statuses = staging.project.invoke("build")
+        assert set(statuses.values()) == {RunStatus.Success, TestStatus.Pass}, staging.project.messages
+    tables = {model for model in statuses if model.startswith("stg_")}
+    assert len(tables) == 24
+    assert all(staging.project.rows(table) == Counter() for table in tables)
+
+
+def test_sources_have_a_freshness(staging: Staging) -> None:
+    """That of their last complete load."""
+    staging.bronze.write("github", "github", "1", repositories=[{"repository_id": 1}])
+    client = staging.project.client
+    freshness = ("source freshness", "--select", "source:github")
+    load = "insert into bronze.github__dlt_loads (load_id, status, inserted_at) select '{}', {}, now64(6, 'UTC')"
+    client.command(load.format("2", 1))
+    assert staging.project.invoke(*freshness) == {"_dlt_loads": FreshnessStatus.Error}
+    client.command(load.format("3", 0))
+    assert staging.project.invoke(*freshness) == {"_dlt_loads": FreshnessStatus.Pass}
+
+
+# The materialization alone, over a table of the test.
+
+TINY = {
+    "counted.sql": """{{ config(order_by='month') }}
+        select month, count() as items from {{ ref('items') }} group by month""",
+    "items.sql": """{{ config(partition_by='month', order_by='id', dirty=["select month from tiny.to_build",
+        "select month from {{ this }} where id in (select id from tiny.to_build)"]) }}
+        select id, month, name from tiny.items where {{ in_dirty('month') }}""",
+    "later.sql": """{{ config(partition_by='month', order_by='month',
+        dirty=["select month from " ~ changes('counted')]) }}
+        select month, items * 2 as twice from {{ ref('counted') }}""",
+}
+TINY_SCHEMA = {
+    "version": 2,
+    "models": [
+        {
+            "name": "items",
+            "columns": [
+                {"name": "id", "data_type": "UInt64", "data_tests": ["unique"]},
+                {"name": "month", "data_type": "UInt32"},
+                {"name": "name", "data_type": "Nullable(String)"},
+            ],
+        },
+        {
+            "name": "counted",
+            "columns": [{"name": "month", "data_type": "UInt32"}, {"name": "items", "data_type": "UInt64"}],
+        },
+        {
+            "name": "later",
+            "columns": [{"name": "month", "data_type": "UInt32"}, {"name": "twice", "data_type": "UInt64"}],
+        },
+    ],
+    "unit_tests": [
+        {
+            "name": "doubled",
+            "model": "later",
+            "given": [{"input": "ref('counted')", "rows": [{"month": 1, "items": 2}]}],
+            "expect": {"rows": [{"month": 1, "twice": 4}]},
+        }
+    ],
+}
+
+
+@pytest.fixture
+def tiny(tmp_path: Path, client: Client, bronze: Any, in_store: None) -> Iterator[Project]:
+    (tmp_path / "models").mkdir()
+    for name, text in TINY.items():
+        (tmp_path / "models" / name).write_text(text)
+    (tmp_path / "models" / "schema.yml").write_text(yaml.safe_dump(TINY_SCHEMA))
+    content = {
+        "name": "tiny",
+        "profile": "forge_observability",
+        "macro-paths": [str(project_dir() / "macros")],
+        "vars": {"sources": []},
+        "models": {"+materialized": "partitioned", "+contract": {"enforced": True}},
+    }
+    (tmp_path / "dbt_project.yml").write_text(yaml.safe_dump(content))
+    shutil.copy(project_dir() / "profiles.yml", tmp_path)
+    client.command("create database tiny")
+    client.command("create table tiny.items (id UInt64, month UInt32, name Nullable(String)) order by id")
+    client.command("create table tiny.to_build (id UInt64, month UInt32) order by id")
+    yield Project(tmp_path, client)
+    client.command("drop database tiny sync")
+
+
+def now(project: Project, items: str, to_build: str) -> None:
+    for table, values in (("items", items), ("to_build", to_build)):
+        project.client.command(f"truncate table tiny.{table}")
+        project.client.command(f"insert into tiny.{table} values {values}")
+
+
+def test_only_what_differs_is_replaced(tiny: Project) -> None:
+    now(tiny, "(1, 1, 'a'), (2, 1, null), (3, 2, ''), (4, 3, 'x'), (5, 3, 'y')", "(0, 0)")
+    assert set(tiny.invoke("build").values()) == {RunStatus.Success, TestStatus.Pass}
+    whole = tiny.parts()
+    # Item 2 goes to month 3, month 2 is left empty, '' and null are not the same, month 1 is built and comes out alike.
+    now(tiny, "(1, 1, 'a'), (2, 3, null), (4, 3, null), (5, 3, 'y'), (6, 1, '')", "(2, 3), (3, 0), (4, 3)")
+    tiny.built("--select", "items")
+    assert tiny.rows("items") == Counter([(1, 1, "a"), (6, 1, ""), (2, 3, None), (4, 3, None), (5, 3, "y")])
+    assert tiny.rows("items__dirty") == Counter([(1,), (2,), (3,)])
+    changed = [(2, 1, None), (2, 3, None), (3, 2, ""), (4, 3, "x"), (4, 3, None), (6, 1, "")]
+    assert tiny.rows("items__changes", "id, month, name") == Counter(changed)
+    tiny.built("--select", "counted", "later")
+    assert tiny.rows("later") == Counter([(1, 4), (3, 6)])
+    assert tiny.rows("later__dirty") == Counter([(2,), (3,)]), "month 1 counts as many as before"
+    kept = {(table, part) for table, part in whole if table == "later" and part.startswith("1_")}
+    assert kept
+    assert kept < tiny.parts()
+    parts = tiny.parts()
+    tiny.built()
+    assert tiny.parts() == parts
+
+
+def test_a_row_that_is_there_twice_is_not_one(tiny: Project) -> None:
+    now(tiny, "(1, 1, 'a'), (1, 1, 'a'), (2, 2, 'b')", "(1, 1)")
+    tiny.built()
+    now(tiny, "(1, 1, 'a'), (2, 2, 'b')", "(1, 1)")
+    tiny.built()
+    assert tiny.rows("items") == Counter([(1, 1, "a"), (2, 2, "b")])
+    assert tiny.rows("items__changes", "id") == Counter({(1,): 3})
+
+
+def test_tests_read_what_was_built_again(tiny: Project) -> None:
+    now(tiny, "(1, 1, 'a'), (2, 2, 'b'), (3, 3, 'c')", "(1, 1)")
+    tiny.built()
+    # A fault in a partition that nobody builds again, then one in a partition that is.
+    tiny.client.command("insert into silver.items values (2, 2, 'not seen')")
+    assert tiny.invoke("build", "--select", "items")["unique_items_id"] == TestStatus.Pass
+    assert tiny.invoke("test", "--select", "items")["unique_items_id"] == TestStatus.Fail
+    now(tiny, "(1, 1, 'a'), (3, 3, 'c'), (3, 3, 'd')", "(3, 3)")
+    assert tiny.invoke("build", "--select", "items")["unique_items_id"] == TestStatus.Fail
+    assert tiny.invoke("build", "--select", "items", "--full-refresh")["unique_items_id"] == TestStatus.Fail
+    now(tiny, "(1, 1, 'a'), (3, 3, 'c')", "(3, 3)")
+    assert tiny.invoke("build", "--select", "items")["unique_items_id"] == TestStatus.Pass
+
+
+def test_a_broken_contract_is_refused_in_part_too(tiny: Project) -> None:
+    now(tiny, "(1, 1, 'a')", "(1, 1)")
+    tiny.built()
+    model = tiny.folder / "models" / "items.sql"
+    model.write_text(model.read_text().replace("id, month, name", "toInt64(id) as id, month, name"))
+    tiny.manifest = None
+    assert tiny.invoke("run", "--select", "items") == {"items": RunStatus.Error}
+    assert "contract" in tiny.messages["items"]
