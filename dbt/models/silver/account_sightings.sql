@@ -185,10 +185,16 @@ people as (
 
     union all
 
+    -- A trace also says who approved what it did.
     select
         toYYYYMM(started_at) as month,
         'langfuse' as system,
-        (user_id, null, if(user_id like '%@%', user_id, null), null) as person
+        arrayJoin(
+            arrayMap(
+                user -> (user, null, if(user like '%@%', user, null), null),
+                [user_id, toNullable(trimBoth(JSONExtractString(metadata, 'approver')))]
+            )
+        ) as person
     from traces
 
     union all

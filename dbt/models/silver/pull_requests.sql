@@ -89,6 +89,7 @@ linked as (
             'none'
         ) as link_method,
         toBool(is_draft or notEmpty(draft_events) or ready_for_review_at is not null) as was_draft,
+        arrayExists(event -> JSONExtractString(event, 'type') = 'convert_to_draft', draft_events) as was_made_draft,
         arrayMin(
             arrayMap(
                 event -> parseDateTime64BestEffortOrNull(JSONExtractString(event, 'at'), 6, 'UTC'),
@@ -192,7 +193,13 @@ final as (
         toBool(merged_at is not null) as is_merged,
         created_at,
         first_commit_at,
-        if(was_draft, coalesce(first_ready_at, ready_for_review_at), created_at) as ready_at,
+        multiIf(
+            first_ready_at is not null, first_ready_at,
+            ready_for_review_at is not null, ready_for_review_at,
+            -- What was made a draft had been opened ready.
+            not was_draft or was_made_draft, created_at,
+            null
+        ) as ready_at,
         ready_for_review_at,
         updated_at,
         merged_at,

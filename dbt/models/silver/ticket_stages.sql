@@ -152,6 +152,7 @@ final as (
         issues.ticket_key as ticket_key,
         issues.ticket_bucket as ticket_bucket,
         toYYYYMM(issues.created_at) as issue_month,
+        issues.created_at as issue_created_at,
         categorised.stage_index as stage_index,
         categorised.status as status,
         categorised.status_category as status_category,
