@@ -31,7 +31,7 @@ def agent_runs(known: Known) -> list[Row]:
 
 
 def _run(known: Known, it: Trace) -> Row:
-    said, ticket = it.metadata if "ticket" in it.metadata else {}, it.ticket
+    said, ticket = it.metadata, it.ticket
     ends = [step.ended_at for step in it.steps if step.ended_at]
     errors = sorted(it.errors, key=lambda step: (step.started_at, step.id))
     judged = [
@@ -42,13 +42,13 @@ def _run(known: Known, it: Trace) -> Row:
         and score.added.session is None
         and score.added.observation is None
     ]
-    attempt = int(said["attempt"]) if said else None
+    attempt = int(said["attempt"]) if "attempt" in said else None
     return {
         "project_id": org.LANGFUSE_PROJECT_ID,
         "trace_id": it.ingested.id,
         "trace_name": it.ingested.name,
         "ticket_key": known.key(ticket),
-        "project_key": ticket.project if ticket else None,
+        "project_key": known.prefix(ticket),
         "team": known.team(ticket),
         "stage": it.stage,
         "link_method": it.method,
@@ -109,7 +109,7 @@ def cost_attribution(known: Known) -> list[Row]:
                 call.started_at.date(),
                 org.LANGFUSE_PROJECT_ID,
                 known.team(ticket),
-                ticket.project if ticket else None,
+                known.prefix(ticket),
                 outcome(known, ticket),
                 trace.stage,
                 call.model or "",

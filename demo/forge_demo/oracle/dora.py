@@ -109,7 +109,7 @@ def incidents(known: Known) -> list[Incident]:
     tickets = [t for t in known.tickets if re.search(known.stack.incident, t.created.issue_type)]
     for ticket in tickets:
         mine = [pull for pull in known.pulls if pull.ticket is ticket]
-        causes = [t for key in dict.fromkeys(ticket.causes) if (t := known.ticket(key)) is not None and not t.gone]
+        causes = [t for key in dict.fromkeys(ticket.causes) if (t := known.in_jira(known.ticket(key)))]
         incident = Incident(
             ticket.key, "ticket", ticket.at, ticket.resolved_at, causes, mine,
             [of for pull in mine if (of := reverted_by(known, pull))], known.team(ticket), ticket.created.summary,

@@ -74,6 +74,16 @@ class Ticket:
         return self.created.at
 
     @property
+    def first_key(self) -> str:
+        """What it was called when it was created: what branches and runs call it."""
+        return self.created.ticket or ""
+
+    @property
+    def keys(self) -> set[str]:
+        """All that it is and was called."""
+        return {self.first_key, self.key, *self.former_keys}
+
+    @property
     def status(self) -> Status:
         """Where it is."""
         return self.stays[-1].status
@@ -182,6 +192,16 @@ class Pull:
                 return event.at
         drafted = self.opened.draft or any(isinstance(event, gh.ConvertedToDraft) for event in self.events)
         return None if drafted else self.opened.at
+
+    @property
+    def method(self) -> str:
+        """Where it names its ticket: the surest place."""
+        if self.ticket is None:
+            return "none"
+        messages = " ".join(commit.message for commit in self.commits)
+        places = {"branch": self.opened.branch, "title": self.title, "body": self.body, "commit": messages}
+        names = [re.compile(rf"\b{key}\b") for key in self.ticket.keys]
+        return next(place for place, text in places.items() if any(name.search(text) for name in names))
 
     @property
     def by_others(self) -> list[Review]:
@@ -308,7 +328,7 @@ class Trace:
     def stage(self) -> str:
         """What the agent did; nothing of a chat."""
         stages = {agent.login: stage for stage, agent in org.STAGE_AGENTS.items()}
-        return stages[self.ingested.user or ""] if self.ticket else ""
+        return "" if self.ingested.ticket is None else stages[self.ingested.user or ""]
 
     @property
     def method(self) -> str:
@@ -323,8 +343,19 @@ class Trace:
 
     @property
     def calls(self) -> list[ev.Observation]:
-        """The calls of models."""
-        return [step for step in self.steps if step.type == "GENERATION"]
+        """The calls of models, the innermost: what is around one that has tokens only tells of it again."""
+        inner = {step.id: step for step in self.steps}
+        around: set[str] = set()
+        for step in self.steps:
+            above = inner.get(step.parent or "")
+            while step.input_tokens is not None and above is not None and above.id not in around:
+                around.add(above.id)
+                above = inner.get(above.parent or "")
+        return [
+            step
+            for step in self.steps
+            if (step.type == "GENERATION" or step.input_tokens is not None) and step.id not in around
+        ]
 
     @property
     def errors(self) -> list[ev.Observation]:
@@ -383,6 +414,10 @@ class Known:
         return [t for t in self._tickets.values() if not t.gone and t.project in self.stack.projects]
 
     @functools.cached_property
+    def _loaded(self) -> set[Ticket]:
+        return set(self.tickets)
+
+    @functools.cached_property
     def repos(self) -> list[Repo]:
         """The repositories that can be read."""
         wanted = set(self.stack.topics)
@@ -430,11 +465,21 @@ class Known:
 
     def in_jira(self, ticket: Ticket | None) -> Ticket | None:
         """The ticket, if it is loaded."""
-        return ticket if ticket is not None and ticket in self.tickets else None
+        return ticket if ticket is not None and ticket in self._loaded else None
 
     def key(self, ticket: Ticket | None) -> str:
-        """How it is called; empty for none."""
-        return ticket.key if ticket else ""
+        """How it is called, as far as Jira can tell, else by what names it; empty for none."""
+        return "" if ticket is None else ticket.key if self.in_jira(ticket) else ticket.first_key
+
+    @functools.cached_property
+    def named(self) -> list[Ticket]:
+        """The tickets that any source names."""
+        others = [pull.ticket for pull in self.pulls] + [trace.ticket for trace in self.traces]
+        return [ticket for ticket in dict.fromkeys((*self.tickets, *others)) if ticket is not None]
+
+    def prefix(self, ticket: Ticket | None) -> str | None:
+        """The project that its key begins with."""
+        return self.key(ticket).rpartition("-")[0] or None
 
     def project(self, ticket: Ticket | None) -> str | None:
         """The project of a ticket that is loaded."""
@@ -444,7 +489,7 @@ class Known:
         """The team of a ticket (by its project), or of a repository."""
         if isinstance(it, Repo):
             return self.stack.team_of_repository(it.full_name)
-        return self.stack.team_of_project(it.project) if it else None
+        return self.stack.team_of_project(self.prefix(it)) if it else None
 
     # Jira's events
 
@@ -640,6 +685,7 @@ class Known:
     def _trace_updated(self, event: ev.TraceUpdated) -> None:
         if (trace := self._traces.get(event.trace)) is not None:
             trace.metadata.update(event.metadata)
+            trace.ticket = self._tickets.get(trace.metadata.get("ticket", ""), trace.ticket)
 
     def _step_changed(self, event: ev.ObservationChanged) -> None:
         if (trace := self._traces.get(event.trace)) is not None:

@@ -150,7 +150,7 @@ def _flow(known: Known, pull: Pull, carried: Any) -> Row:
         "author_login": author.login if author else None,
         "author_kind": kind_of(author),
         "state": "MERGED" if pull.merged else "CLOSED" if pull.closed else "OPEN",
-        "link_method": "branch" if pull.ticket else "none",
+        "link_method": pull.method,
         "created_at": pull.opened.at,
         "first_commit_at": pull.first_commit_at,
         "ready_at": pull.ready_at,

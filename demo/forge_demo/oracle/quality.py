@@ -21,10 +21,10 @@ def _outcome(known: Known, score: Score, flow: list[Row]) -> Row:
     it, trace = score.added, known.trace(score.added.trace)
     of_trace = it.session is None
     # A verdict on a session knows its ticket, if the session is called like one, and no trace.
-    ticket = trace.ticket if of_trace or it.session == known.key(trace.ticket) else None
+    ticket = trace.ticket if of_trace else known.ticket(it.session)
     since = trace.ingested.timestamp if of_trace else score.at
     mine = sorted(
-        (row for row in flow if ticket and row["ticket_key"] == ticket.key),
+        (row for row in flow if ticket and row["ticket_key"] == known.key(ticket)),
         key=lambda row: (row["created_at"], row["repository_id"], row["pull_request_number"]),
     )
     after = [row for row in mine if row["created_at"] >= since]

@@ -7,12 +7,20 @@ from collections.abc import Mapping
 from datetime import datetime
 from decimal import Decimal
 
+from forge_demo import organisation as org
 from forge_demo.oracle import costs, dora, pulls
 from forge_demo.oracle.known import Known, Pull, Stay, Ticket, once
 from forge_demo.oracle.periods import Cells, Row, scopes, seconds, stats
 from forge_demo.oracle.stack import kind_of
 
 FLOWING = ("queue", "active", "waiting")
+_JIRA = (
+    "project_key", "team", "summary", "issue_type", "is_incident", "story_points", "resolution", "reporter_name",
+    "status", "status_category", "status_entered_at", "assignee_name", "created_at", "started_at", "resolved_at",
+    "lead_time_seconds", "cycle_time_seconds", "reopened", "queue_seconds", "active_seconds", "waiting_seconds",
+    "flow_efficiency", "is_autonomous", "is_done",
+)  # fmt: skip
+"""What only Jira says."""
 
 
 def cut(stays: list[Stay], until: datetime) -> dict[str, float]:
@@ -64,13 +72,19 @@ def reopened(ticket: Ticket) -> list[datetime]:
 
 @once
 def tickets(known: Known) -> list[Row]:
-    """A row a ticket. In this organisation no pull request and no run names one that Jira does not have."""
-    return [_ticket(known, ticket) for ticket in known.tickets]
+    """A row a ticket that any source names; of one that Jira does not have, only what the others say of it."""
+    rows = []
+    for ticket in known.named:
+        row = _ticket(known, ticket)
+        if known.in_jira(ticket) is None:
+            row |= dict.fromkeys(_JIRA, None) | {"ticket_key": known.key(ticket), "in_jira": False}
+        rows.append(row)
+    return rows
 
 
 def _ticket(known: Known, it: Ticket) -> Row:
     mine = [pull for pull in known.pulls if pull.ticket is it]
-    runs = [row for row in costs.agent_runs(known) if row["ticket_key"] == it.key]
+    runs = [row for row in costs.agent_runs(known) if row["ticket_key"] == known.key(it)]
     reviews = [review for pull in mine for review in pull.by_others]
     merged = [pull.merged.at for pull in mine if pull.merged]
     deployed = [one.deployed_at for pull in mine if (one := dora.carried(known).get(pull.key)) and not one.is_baseline]
@@ -84,7 +98,7 @@ def _ticket(known: Known, it: Ticket) -> Row:
         "is_incident": re.search(known.stack.incident, it.created.issue_type) is not None,
         "story_points": it.created.story_points,
         "resolution": it.resolution,
-        "reporter_name": _name(it.created.reporter),
+        "reporter_name": org.BY_LOGIN[it.created.reporter].name,
         "status": it.status.name,
         "status_category": it.status.category,
         "status_entered_at": it.stays[-1].entered_at,
@@ -121,12 +135,6 @@ def _ticket(known: Known, it: Ticket) -> Row:
         "is_done": it.is_done,
         "in_jira": True,
     }
-
-
-def _name(login: str) -> str:
-    from forge_demo import organisation as org
-
-    return org.BY_LOGIN[login].name
 
 
 def ticket_stage_times(known: Known) -> list[Row]:

@@ -23,14 +23,19 @@ NOT_SAID = ...
 def ticket_timeline(known: Known) -> list[Row]:
     """A row a thing, numbered within its ticket."""
     rows: list[Row] = []
-    for ticket in known.tickets:
+    for ticket in known.named:
         mine = [pull for pull in known.pulls if pull.ticket is ticket]
-        found = [*_jira(ticket), *_langfuse(known, ticket), *_plans(known, ticket), *_shipped(known, ticket, mine)]
+        found = [
+            *_jira(known, ticket),
+            *_langfuse(known, ticket),
+            *_plans(known, ticket),
+            *_shipped(known, ticket, mine),
+        ]
         for pull in mine:
             found += _pull(pull)
             found += _ci(pull)
         found.sort(key=_order)
-        rows += [{"ticket_key": ticket.key, "sequence": number, **row} for number, row in enumerate(found, 1)]
+        rows += [{"ticket_key": known.key(ticket), "sequence": number, **row} for number, row in enumerate(found, 1)]
     return rows
 
 
@@ -64,7 +69,9 @@ def _row(
         yield row | dict.fromkeys(("duration_seconds", "cost_usd", "tokens", "value"), None) | numbers
 
 
-def _jira(it: Ticket) -> Iterator[Row]:
+def _jira(known: Known, it: Ticket) -> Iterator[Row]:
+    if known.in_jira(it) is None:
+        return
     reporter = org.BY_LOGIN[it.created.reporter]
     yield from _row(
         it.at, "created", "jira", it.key, it.created.summary, it.created.issue_type, reporter.name, kind_of(reporter)
@@ -79,13 +86,13 @@ def _jira(it: Ticket) -> Iterator[Row]:
 
 def _langfuse(known: Known, it: Ticket) -> Iterator[Row]:
     for run in costs.agent_runs(known):
-        if run["ticket_key"] == it.key:
+        if run["ticket_key"] == known.key(it):
             yield from _row(
                 run["started_at"],
                 "agent_run",
                 "langfuse",
                 run["trace_id"],
-                run["stage"],
+                run["stage"] or run["trace_name"],
                 run["error"],
                 run["agent"],
                 run["agent_kind"],
@@ -95,7 +102,7 @@ def _langfuse(known: Known, it: Ticket) -> Iterator[Row]:
             )
     by_id = {score.added.id: score for score in known.scores}
     for row in quality.quality_outcomes(known):
-        if row["ticket_key"] == it.key:
+        if row["ticket_key"] == known.key(it):
             score = by_id[row["score_id"]]
             author = score.added.author
             detail = ": ".join(text for text in (row["string_value"], score.comment) if text)

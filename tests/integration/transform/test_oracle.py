@@ -17,7 +17,7 @@ from forge_demo.world import World
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import Loads, differences, request, take_back
+from world import Loads, Mischief, differences, request
 
 Build = Callable[[dict[str, Any]], Any]
 BY_PATTERN = (
@@ -43,7 +43,7 @@ def test_gold_is_what_happened(seed: int, client: Client, bronze: Any, build: Bu
     world, stack = _world(seed)
     if seed % 4 == 0:
         world.delete_traces(6)
-    take_back(world)
+    Mischief(world, random.Random(seed))
     loads = Loads(client, stack, random.Random(seed))
     loads.write(world.state, world.now)
     loads.write_samples(world.past, world.now)
@@ -65,8 +65,7 @@ def test_gold_is_what_happened_after_loads_that_missed_rows(
     loads = Loads(client, stack, dice)
     for part in (*parts, 1.0):
         world.advance((whole.start + span * part).replace(microsecond=0))
-        if part == 1.0:
-            take_back(world)
+        Mischief(world, dice)
         loads.write(world.state, world.now + timedelta(seconds=1), missing=0.0 if part == 1.0 else 0.15)
         assert build(request(stack, loaded=["langfuse", "github", "jira"])).outcome == "succeeded"
     assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)

@@ -14,9 +14,12 @@ from typing import Any
 import orjson
 import yaml
 from clickhouse_connect.driver.client import Client
+from forge_demo import events as ev
+from forge_demo import github_events as gh
+from forge_demo import jira_events as jira
 from forge_demo import metrics, oracle, truth
+from forge_demo import organisation as org
 from forge_demo.events import Event
-from forge_demo.github_events import BodyEdited, Retitled
 from forge_demo.github_places import PLACES
 from forge_demo.github_things import PullRequest
 from forge_demo.oracle.stack import Stack
@@ -33,26 +36,191 @@ NOT_TRUTH = {"coverage", "data_quality", "metrics"}
 """Tables that tell of loads, of bad rows, of the tables themselves: they have tests of their own."""
 
 
-def take_back(world: World) -> None:
-    """People write down in some fixes of incidents what they take back: in the text by number, in the title by name."""
-    pulls = list(world.state.pull_requests.values())
-    for number, pull in enumerate(p for p in pulls if 'Revert "' in p.title):
-        what = pull.title.partition('Revert "')[2].rstrip('"')
-        of = [p for p in pulls if p.repo is pull.repo and p.merged and p.title.partition(": ")[2] == what]
-        if of and number % 3 < 2:
-            event: Event
-            if number % 3:
-                event = Retitled(
-                    world.now, pull.opened.ticket, pull.opened.ref, pull.author.login, _named(of[-1], pull)
+class Mischief:
+    """Lets happen what no story of the world tells, in the minutes after its now: people are less orderly than that."""
+
+    def __init__(self, world: World, dice: random.Random) -> None:
+        self.world, self.dice, self.events = world, dice, list[Event]()
+        self.at = world.now.replace(microsecond=0) + timedelta(seconds=1)
+        self.pulls = [p for p in world.state.pull_requests.values() if p.opened.ticket in world.state.site.keys_ever]
+        self.tickets = sorted({p.opened.ticket for p in self.pulls if p.opened.ticket in world.state.issues})
+        if self.pulls:
+            for happen in (
+                self.taken_back, self.named_elsewhere, self.deployed_by_hand, self.broken_without_a_cause,
+                self.helped_and_hindered, self.moved_and_deleted, self.traced_oddly,
+            ):  # fmt: skip
+                happen()
+        world.log += self.events
+        world.log.sort(key=lambda event: event.at)
+        world.advance(self.at)
+
+    def then(self) -> datetime:
+        """A little later."""
+        self.at += timedelta(seconds=self.dice.randint(1, 40))
+        return self.at
+
+    def commit(self, author: str, message: str) -> ev.Commit:
+        """A commit of its own."""
+        at = self.then() - timedelta(hours=self.dice.uniform(0, 9))
+        at = at.replace(microsecond=0)
+        return ev.Commit(f"{self.dice.getrandbits(160):040x}", author, at, at, message, 7, 3)
+
+    def taken_back(self) -> None:
+        """Fixes of incidents say what they take back, in the text or in the title; one has no ticket."""
+        pulls = list(self.world.state.pull_requests.values())
+        for pull in (p for p in pulls if 'Revert "' in p.title):
+            what = pull.title.partition('Revert "')[2].rstrip('"')
+            of = [p for p in pulls if p.repo is pull.repo and p.merged and p.title.partition(": ")[2] == what]
+            if of and self.dice.random() < 0.4:
+                title = f'{pull.opened.ticket}: Revert "{of[-1].title}"'
+                self.events.append(
+                    gh.Retitled(self.then(), pull.opened.ticket, pull.opened.ref, pull.author.login, title)
                 )
-            else:
+            elif of:
                 body = f"{pull.body}\n\nReverts {pull.repo.full_name}#{of[-1].number}"
-                event = BodyEdited(world.now, pull.opened.ticket, pull.opened.ref, pull.author.login, body)
-            world.happen(event)
+                self.events.append(
+                    gh.BodyEdited(self.then(), pull.opened.ticket, pull.opened.ref, pull.author.login, body)
+                )
+        merged = [p for p in self.pulls if p.merged]
+        if merged:
+            of_one = self.dice.choice(merged)
+            ref, sha = f"mischief/revert/{self.at}", f"{self.dice.getrandbits(160):040x}"
+            self.opened(ref, of_one, of_one.opened.ticket, "revert-it", f'Revert "{of_one.title}"', "", "")
+            self.events.append(ev.PullRequestMerged(self.then(), None, ref, "sam-lee", sha))
+            self.deployed(of_one.repository, sha)
 
+    def opened(
+        self, ref: str, like: PullRequest, ticket: str | None, branch: str, title: str, body: str, message: str
+    ) -> None:
+        """A pull request in the repository of another."""
+        author = self.dice.choice(("jonas-b", "forge-coder", "dependabot"))
+        self.events.append(
+            ev.PullRequestOpened(
+                self.then(), ticket, ref, like.repository, author, title, body, branch, self.dice.random() < 0.3, (), 1,
+                (self.commit(author, f"Something\n\n{message}"),),
+            )
+        )  # fmt: skip
 
-def _named(of: PullRequest, by: PullRequest) -> str:
-    return f'{by.opened.ticket}: Revert "{of.title}"'
+    def named_elsewhere(self) -> None:
+        """Pull requests that name their ticket in the title, the text or a commit alone."""
+        for number, place in enumerate(("title", "body", "commit")):
+            like = self.dice.choice(self.pulls)
+            said = {
+                where: f"See {like.opened.ticket}." if where == place else "" for where in ("title", "body", "commit")
+            }
+            ref = f"mischief/{place}/{self.at}"
+            ticket, branch = like.opened.ticket, f"fix/{number}"
+            self.opened(ref, like, ticket, branch, said["title"] or "Mend it", said["body"], said["commit"])
+            who = self.dice.choice(("codecov", "priya-n", "wei-zhang"))
+            state = self.dice.choice(("APPROVED", "CHANGES_REQUESTED", "COMMENTED"))
+            self.events.append(ev.ReviewSubmitted(self.then(), ticket, ref, who, state, "  "))
+            if self.dice.random() < 0.5:
+                sha = f"{self.dice.getrandbits(160):040x}"
+                self.events.append(ev.PullRequestMerged(self.then(), ticket, ref, "priya-n", sha))
+
+    def deployed(self, repository: str, sha: str, ends: str = "success") -> None:
+        """Straight to production."""
+        id_ = f"mischief/{self.at}"
+        self.events.append(ev.DeploymentCreated(self.then(), None, id_, repository, sha, "Production-EU", "sam-lee"))
+        self.events.append(ev.DeploymentStatusCreated(self.then(), None, id_, ends, "sam-lee"))
+
+    def deployed_by_hand(self) -> None:
+        """Something that is no merge, one that fails, and where nothing ever was deployed."""
+        for repository in ("fleet-api", "pay-core", "atlas", "telemetry"):
+            head = self.world.state.hub.repos[repository].head
+            sha = self.dice.choice((head, f"{self.dice.getrandbits(160):040x}"))
+            self.deployed(repository, sha, self.dice.choice(("success", "success", "error", "in_progress")))
+
+    def incident(self, project: str, cause: str | None) -> str:
+        """A ticket of an incident."""
+        number = 70_000 + self.dice.randrange(9_000)
+        key, at = f"{project}-{number}", self.then()
+        self.events.append(
+            ev.IssueCreated(
+                at, key, str(700_000 + number), project, "It is down", "", "Incident", "Highest", "sam-lee", (), None,
+                None, None,
+            )
+        )  # fmt: skip
+        if cause:
+            link = ev.Change("Link", None, None, None, cause, f"This issue is caused by {cause}")
+            self.events.append(ev.IssueChanged(self.then(), key, "sam-lee", (link,)))
+        return key
+
+    def broken_without_a_cause(self) -> None:
+        """Incidents that nobody links, or to a ticket that never was deployed; some are over."""
+        for project in ("FLEET", "PAY"):
+            key = self.incident(project, self.dice.choice((None, None, *self.tickets[:3])))
+            if self.dice.random() < 0.5:
+                like = self.dice.choice(self.pulls)
+                self.opened(f"mischief/{key}", like, key, f"hotfix/{key}", f"{key}: Mend", "", "")
+            if self.dice.random() < 0.5:
+                done = (
+                    ev.Change("status", "status", org.TODO.id, org.TODO.name, org.DONE.id, org.DONE.name),
+                    ev.Change("resolution", "resolution", None, None, "10000", "Done"),
+                )
+                self.events.append(ev.IssueChanged(self.then(), key, "sam-lee", done))
+
+    def helped_and_hindered(self) -> None:
+        """People push to what agents opened, and put tickets back."""
+        for pull in self.pulls:
+            ticket = self.world.state.site.keys_ever[pull.opened.ticket or ""]
+            if pull.state != "OPEN" or pull.author not in org.AGENTS:
+                continue
+            if self.dice.random() < 0.4:
+                commit = self.commit(self.dice.choice(("priya-n", "forge-fixer")), "One more thing")
+                self.events.append(ev.CommitsPushed(self.then(), pull.opened.ticket, pull.opened.ref, (commit,), 1))
+            if self.dice.random() < 0.4:
+                self.put(ticket.created.ticket, ticket.status, self.dice.choice((org.TODO, org.IN_PROGRESS)))
+        for key in self.dice.sample(self.tickets, min(3, len(self.tickets))):
+            ticket = self.world.state.issues[key]
+            self.put(ticket.created.ticket, ticket.status, self.dice.choice(list(org.STATUSES.values())))
+
+    def put(self, key: str | None, before: org.Status, after: org.Status) -> None:
+        """Somebody puts a ticket elsewhere."""
+        if before != after:
+            change = ev.Change("status", "status", before.id, before.name, after.id, after.name)
+            who = self.dice.choice(("priya-n", "jonas-b", "forge-coder"))
+            self.events.append(ev.IssueChanged(self.then(), key, who, (change,)))
+
+    def moved_and_deleted(self) -> None:
+        """Tickets that agents and people worked on get another key, or go."""
+        chosen = self.dice.sample(self.tickets, min(4, len(self.tickets)))
+        for key, project in zip(chosen, ("PAY", "FLEET", "OPS"), strict=False):
+            name = f"{project}-{80_000 + self.dice.randrange(9_000)}"
+            first = self.world.state.issues[key].created.ticket
+            self.events.append(jira.IssueMoved(self.then(), first, "marta-silva", project, name))
+        for key in chosen[3:]:
+            self.events.append(jira.IssueDeleted(self.then(), self.world.state.issues[key].created.ticket))
+
+    def traced_oddly(self) -> None:
+        """Calls within calls that tell of the same tokens, and a chat that turns out to be of a ticket."""
+        chats = [t for t in self.world.state.traces.values() if t.ingested.ticket is None]
+        if chats and self.tickets:
+            key = self.world.state.issues[self.dice.choice(self.tickets)].created.ticket or ""
+            chat = self.dice.choice(chats)
+            self.events.append(ev.TraceUpdated(self.then(), None, chat.ingested.id, (("ticket", key),)))
+        began, id_ = self.then() - timedelta(hours=2), f"{self.dice.getrandbits(128):032x}"
+        steps = []
+        for number, parent in enumerate((None, 0, 1, 1, 0)):
+            has = number != 4
+            steps.append(
+                ev.Observation(
+                    f"{id_[:12]}{number:04x}", None if parent is None else f"{id_[:12]}{parent:04x}",
+                    "SPAN" if number == 0 else "GENERATION", "call", began, began + timedelta(seconds=number + 1),
+                    model="gpt-5-mini", input_tokens=100 * number if has else None,
+                    output_tokens=10 if has else None, level="ERROR" if number == 3 else "DEFAULT",
+                    status_message="too long" if number == 3 else None,
+                )
+            )  # fmt: skip
+        key = self.dice.choice(self.tickets) if self.tickets else None
+        first = self.world.state.issues[key].created.ticket if key else None
+        tags = (f"ticket:{first}", "stage:plan") if first else ()
+        self.events.append(
+            ev.TraceIngested(
+                self.then(), first, id_, "forge.plan", began, None, "forge-planner" if first else None, "production",
+                None, None, tags, (), tuple(steps),
+            )
+        )  # fmt: skip
 
 
 def request(stack: Stack, types: Iterable[str] = (*TYPES, "prometheus"), **more: Any) -> Row:

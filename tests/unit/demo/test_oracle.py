@@ -46,19 +46,10 @@ def commit(hours: float, oid: str, author: str = CODER) -> ev.Commit:
 def opened(
     hours: float, number: int, *commits: ev.Commit, ticket: str | None = "FLEET-1", author: str = CODER, title: str = ""
 ) -> ev.PullRequestOpened:
+    branch = f"forge/{ticket}-x" if ticket else "fix"
+    title = title or f"Title {number}"
     return ev.PullRequestOpened(
-        at(hours),
-        ticket,
-        f"pr{number}",
-        "fleet-api",
-        author,
-        title or f"Title {number}",
-        "",
-        "b",
-        False,
-        (),
-        1,
-        commits,
+        at(hours), ticket, f"pr{number}", "fleet-api", author, title, "", branch, False, (), 1, commits
     )
 
 
