@@ -94,11 +94,11 @@ def _write_run(store: Store, run: Run, told: dict[str, Any]) -> None:
         "reason": run.selection.reason,
         "selectors": list(run.selection.selectors),
         "full_refresh": run.selection.scope == "everything",
-        "loads": list(run.new_loads),
+        "loads": [{"source_name": source, "load_id": load} for source, load in run.new_loads],
         "settings_fingerprint": run.fingerprint,
         "recorded_at": datetime.now(UTC),
     } | told
-    store.client.insert("silver.transform_runs", [list(row.values())], column_names=list(row))
+    store.insert("silver.transform_runs", [row])
 
 
 def _write_nodes(store: Store, run: Run, nodes: Sequence[Node]) -> None:
@@ -110,11 +110,21 @@ def _write_nodes(store: Store, run: Run, nodes: Sequence[Node]) -> None:
     table = []
     for node in nodes:
         rows, size = sizes.get(node.relation, (None, None)) if node.relation else (None, None)
-        told = [node.unique_id, node.name, node.kind, node.status, node.seconds, rows, size, node.message[:4000]]
-        table.append([run.id, now, *told, node.query_id])
-    columns = ["run_id", "recorded_at", "unique_id", "node", "kind", "status", "seconds", "rows", "bytes", "message"]
-    if table:
-        store.client.insert("silver.transform_nodes", table, column_names=[*columns, "query_id"])
+        row = {
+            "run_id": run.id,
+            "recorded_at": now,
+            "unique_id": node.unique_id,
+            "node": node.name,
+            "kind": node.kind,
+            "status": node.status,
+            "seconds": node.seconds,
+            "rows": rows,
+            "bytes": size,
+            "message": node.message[:4000],
+            "query_id": node.query_id,
+        }
+        table.append(row)
+    store.insert("silver.transform_nodes", table)
 
 
 def _write_manifest(store: Store, run: Run, result: BuildResult) -> None:
@@ -126,7 +136,5 @@ def _write_manifest(store: Store, run: Run, result: BuildResult) -> None:
         {"fingerprint": run.fingerprint},
     )
     if not known[0][0]:
-        row = [run.fingerprint, datetime.now(UTC), result.manifest()]
-        store.client.insert(
-            "silver.transform_manifests", [row], column_names=["settings_fingerprint", "made_at", "manifest"]
-        )
+        row = {"settings_fingerprint": run.fingerprint, "made_at": datetime.now(UTC), "manifest": result.manifest()}
+        store.insert("silver.transform_manifests", [row])

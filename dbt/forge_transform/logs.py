@@ -6,9 +6,11 @@ import json
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dbt_common.events.base_types import EventMsg
+if TYPE_CHECKING:
+    # dbt takes long to import, and a transform with nothing to do needs none of it.
+    from dbt_common.events.base_types import EventMsg
 
 _LEVELS = {"debug": "debug", "test": "debug", "info": "info", "warn": "warning", "error": "error"}
 _TOLD = {"LogModelResult", "SkippingDetails", "UnableToPartialParse"}

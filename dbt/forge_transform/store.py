@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import clickhouse_connect
@@ -84,6 +86,13 @@ class Store:
         """The rows of a query."""
         return [tuple(row) for row in self.client.query(query, parameters=parameters).result_rows]
 
+    def insert(self, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Write rows as JSON: the client's own way to insert loads pandas, which takes a second."""
+        if rows:
+            lines = "\n".join(json.dumps(row, default=_as_text) for row in rows)
+            settings = {"date_time_input_format": "best_effort"}
+            self.client.raw_insert(table, insert_block=lines.encode(), fmt="JSONEachRow", settings=settings)
+
     def make(self, name: str, *, as_: str = "") -> None:
         """Make one of the program's own tables under its name, or another that is like it."""
         columns, engine, arguments, rest = OWN_TABLES[as_ or name]
@@ -99,6 +108,10 @@ class Store:
     def truncate(self, table: str) -> None:
         """Empty a table."""
         self.run(f"truncate table if exists {table}{self.cluster.on}")
+
+
+def _as_text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
 
 
 @contextmanager

@@ -1,5 +1,7 @@
-"""Retention against a real store: old rows go, nothing is altered twice, and it can be taken back. Partitions of a table
-that keeps its rows for a time can still be replaced and copied."""
+"""Retention against a real store: old rows go, nothing is altered twice, and it can be taken back.
+
+Partitions of a table that keeps its rows for a time can still be replaced and copied.
+"""
 
 from __future__ import annotations
 
