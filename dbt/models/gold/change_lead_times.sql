@@ -32,10 +32,12 @@ issues as (
         ticket_key,
         project_key
     from {{ ref('jira_issues') }}
-    where ticket_key in (
-        select ticket_key from pull_requests
-        where ticket_key != ''
-    )
+    where
+        ticket_bucket in (select ticket_bucket from pull_requests)
+        and ticket_key in (
+            select ticket_key from pull_requests
+            where ticket_key != ''
+        )
 
 ),
 

@@ -61,6 +61,7 @@ ci_runs as (
     from {{ ref('ci_runs') }}
     where
         pull_request_number != 0
+        and ticket_bucket in (select ticket_bucket from pull_requests)
         and (repository_id, pull_request_number) in (
             select
                 repository_id,
@@ -77,10 +78,12 @@ issues as (
         project_key,
         issue_type
     from {{ ref('jira_issues') }}
-    where ticket_key in (
-        select ticket_key from pull_requests
-        where ticket_key != ''
-    )
+    where
+        ticket_bucket in (select ticket_bucket from pull_requests)
+        and ticket_key in (
+            select ticket_key from pull_requests
+            where ticket_key != ''
+        )
 
 ),
 
@@ -252,6 +255,7 @@ interventions as (
     where
         is_reentry
         and entered_by_kind = 'human'
+        and ticket_bucket in (select ticket_bucket from pull_requests)
         and ticket_key in (
             select ticket_key from pull_requests
             where author_kind = 'agent' and ticket_key != ''

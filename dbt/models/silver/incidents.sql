@@ -20,12 +20,6 @@ deployments as (
 
 ),
 
-changes as (
-
-    select * from {{ ref('deployment_changes') }}
-
-),
-
 moved_tickets as (
 
     select * from {{ ref('moved_tickets') }}
@@ -58,6 +52,81 @@ causes as (
         coalesce(moved_tickets.current_key, named_causes.cause) as cause
     from named_causes
     left join moved_tickets on named_causes.cause = moved_tickets.former_key
+
+),
+
+causing as (
+
+    select
+        ticket_key,
+        repository_id,
+        pull_request_number,
+        url
+    from pull_requests
+    where ticket_key in (select cause from causes)
+
+),
+
+own_pull_requests as (
+
+    -- What was changed because of an incident.
+    select
+        ticket_key as incident_key,
+        repository_id,
+        repository,
+        pull_request_number,
+        reverts_number,
+        created_at
+    from pull_requests
+    where ticket_key in (select ticket_key from tickets)
+
+    union all
+
+    select
+        url as incident_key,
+        repository_id,
+        repository,
+        pull_request_number,
+        reverts_number,
+        created_at
+    from reverts
+
+),
+
+linked_pull_requests as (
+
+    select
+        repository_id,
+        pull_request_number
+    from own_pull_requests
+
+    union distinct
+
+    select
+        repository_id,
+        assumeNotNull(reverts_number) as pull_request_number
+    from own_pull_requests
+    where reverts_number is not null
+
+    union distinct
+
+    select
+        repository_id,
+        pull_request_number
+    from causing
+
+),
+
+changes as (
+
+    select * from {{ ref('deployment_changes') }}
+    where
+        (repository_id, pull_request_number) in (
+            select
+                repository_id,
+                pull_request_number
+            from linked_pull_requests
+        )
 
 ),
 
@@ -101,44 +170,6 @@ incidents as (
         on
             reverts.repository_id = changes.repository_id
             and reverts.pull_request_number = changes.pull_request_number
-
-),
-
-own_pull_requests as (
-
-    -- What was changed because of an incident.
-    select
-        ticket_key as incident_key,
-        repository_id,
-        repository,
-        pull_request_number,
-        reverts_number,
-        created_at
-    from pull_requests
-    where ticket_key in (select ticket_key from tickets)
-
-    union all
-
-    select
-        url as incident_key,
-        repository_id,
-        repository,
-        pull_request_number,
-        reverts_number,
-        created_at
-    from reverts
-
-),
-
-causing as (
-
-    select
-        ticket_key,
-        repository_id,
-        pull_request_number,
-        url
-    from pull_requests
-    where ticket_key in (select cause from causes)
 
 ),
 
