@@ -34,11 +34,36 @@ reverts as (
 
 ),
 
+incidents as (
+
+    select
+        ticket_key as incident_key,
+        'ticket' as kind,
+        team,
+        toNullable(project_key) as project_key,
+        coalesce(summary, '') as title,
+        created_at as opened_at,
+        resolved_at
+    from tickets
+
+    union all
+
+    select
+        url as incident_key,
+        'revert' as kind,
+        team,
+        null as project_key,
+        title,
+        created_at as opened_at,
+        null as resolved_at
+    from reverts
+
+),
+
 named_causes as (
 
     select
         ticket_key,
-        created_at,
         arrayJoin(caused_by) as cause
     from tickets
 
@@ -48,7 +73,6 @@ causes as (
 
     select
         named_causes.ticket_key as incident_key,
-        named_causes.created_at as opened_at,
         coalesce(moved_tickets.current_key, named_causes.cause) as cause
     from named_causes
     left join moved_tickets on named_causes.cause = moved_tickets.former_key
@@ -69,14 +93,15 @@ causing as (
 
 own_pull_requests as (
 
-    -- What was changed because of an incident.
+    -- What was changed because of an incident. Where it is known what a revert reverts, time alone tells nothing.
     select
         ticket_key as incident_key,
         repository_id,
         repository,
         pull_request_number,
         reverts_number,
-        created_at
+        created_at,
+        true as is_place
     from pull_requests
     where ticket_key in (select ticket_key from tickets)
 
@@ -88,32 +113,59 @@ own_pull_requests as (
         repository,
         pull_request_number,
         reverts_number,
-        created_at
+        created_at,
+        reverts_number is null as is_place
     from reverts
 
 ),
 
-linked_pull_requests as (
+evidence as (
+
+    -- The pull requests that tell of an incident's deployment: those of its causes, its own, and those they revert.
+    select
+        causes.incident_key as incident_key,
+        'cause' as role,
+        causes.cause as cause,
+        causing.repository_id as repository_id,
+        '' as repository,
+        causing.pull_request_number as pull_request_number,
+        toInt64(0) as reverted_by,
+        concat('caused by ', causes.cause, ', ', causing.url) as told,
+        toDateTime64(0, 6, 'UTC') as created_at,
+        false as is_place
+    from causes
+    left join causing on causes.cause = causing.ticket_key
+
+    union all
 
     select
+        incident_key,
+        'own' as role,
+        '' as cause,
         repository_id,
-        pull_request_number
+        repository,
+        pull_request_number,
+        toInt64(0) as reverted_by,
+        '' as told,
+        created_at,
+        is_place
     from own_pull_requests
 
-    union distinct
+    union all
 
     select
-        repository_id,
-        assumeNotNull(reverts_number) as pull_request_number
-    from own_pull_requests
-    where reverts_number is not null
-
-    union distinct
-
-    select
-        repository_id,
-        pull_request_number
-    from causing
+        own.incident_key as incident_key,
+        'reverted' as role,
+        '' as cause,
+        own.repository_id as repository_id,
+        own.repository as repository,
+        own.reverts_number as pull_request_number,
+        own.pull_request_number as reverted_by,
+        concat('reverts ', own.repository, '#', toString(own.reverts_number)) as told,
+        own.created_at as created_at,
+        false as is_place
+    from own_pull_requests as own
+    where own.reverts_number is not null
 
 ),
 
@@ -125,133 +177,107 @@ changes as (
             select
                 repository_id,
                 pull_request_number
-            from linked_pull_requests
+            from evidence
         )
 
 ),
 
-causes_by_incident as (
+deployed_evidence as (
+
+    select
+        evidence.incident_key as incident_key,
+        evidence.role as role,
+        evidence.cause as cause,
+        coalesce(evidence.repository_id, 0) as repository_id,
+        evidence.repository as repository,
+        coalesce(evidence.pull_request_number, 0) as pull_request_number,
+        evidence.reverted_by as reverted_by,
+        evidence.created_at as created_at,
+        evidence.is_place as is_place,
+        changes.deployed_at as deployed_at,
+        coalesce(changes.deployment_key, '') as deployment_key,
+        (
+            coalesce(changes.deployed_at, toDateTime64(0, 6, 'UTC')),
+            coalesce(changes.deployment_key, ''),
+            coalesce(changes.repository, ''),
+            coalesce(evidence.told, '')
+        ) as link
+    from evidence
+    left join changes
+        on
+            evidence.repository_id = changes.repository_id
+            and evidence.pull_request_number = changes.pull_request_number
+
+),
+
+evidence_by_incident as (
 
     select
         incident_key,
-        arraySort(groupUniqArray(cause)) as caused_by
-    from causes
+        arraySort(groupUniqArrayIf(cause, role = 'cause')) as caused_by,
+        groupArrayIf(link, role = 'cause' and deployment_key != '') as cause_links,
+        groupArrayIf(
+            (link, (repository_id, reverted_by, deployment_key)), role = 'reverted' and deployment_key != ''
+        ) as revert_links,
+        groupArrayIf((repository_id, pull_request_number, deployment_key), role = 'own') as own_deployments,
+        groupUniqArrayIf(repository_id, is_place) as repository_ids,
+        maxIf(deployed_at, role = 'own') as own_deployed_at,
+        argMinIf(repository, (created_at, repository, pull_request_number), role = 'own') as first_repository
+    from deployed_evidence
     group by incident_key
-
-),
-
-incidents as (
-
-    select
-        tickets.ticket_key as incident_key,
-        'ticket' as kind,
-        tickets.team as team,
-        toNullable(tickets.project_key) as project_key,
-        coalesce(tickets.summary, '') as title,
-        tickets.created_at as opened_at,
-        tickets.resolved_at as resolved_at,
-        causes_by_incident.caused_by as caused_by
-    from tickets
-    left join causes_by_incident on tickets.ticket_key = causes_by_incident.incident_key
-
-    union all
-
-    select
-        reverts.url as incident_key,
-        'revert' as kind,
-        reverts.team as team,
-        null as project_key,
-        reverts.title as title,
-        reverts.created_at as opened_at,
-        changes.deployed_at as resolved_at,
-        cast([], 'Array(String)') as caused_by
-    from reverts
-    left join changes
-        on
-            reverts.repository_id = changes.repository_id
-            and reverts.pull_request_number = changes.pull_request_number
-
-),
-
-by_cause as (
-
-    select
-        causes.incident_key as incident_key,
-        argMax(
-            (changes.deployment_key, changes.deployed_at, changes.repository),
-            (changes.deployed_at, changes.deployment_key)
-        ) as deployment,
-        argMax(
-            concat('caused by ', causes.cause, ', ', causing.url),
-            (changes.deployed_at, changes.deployment_key, causing.url)
-        ) as evidence
-    from causes
-    inner join causing on causes.cause = causing.ticket_key
-    inner join changes
-        on
-            causing.repository_id = changes.repository_id
-            and causing.pull_request_number = changes.pull_request_number
-    where changes.deployed_at <= causes.opened_at
-    group by causes.incident_key
-
-),
-
-by_revert as (
-
-    -- What was reverted before it was deployed never failed in production.
-    select
-        own_pull_requests.incident_key as incident_key,
-        argMax(
-            (changes.deployment_key, changes.deployed_at, changes.repository),
-            (changes.deployed_at, changes.deployment_key)
-        ) as deployment,
-        argMax(
-            concat('reverts ', changes.repository, '#', toString(changes.pull_request_number)),
-            (changes.deployed_at, changes.deployment_key, changes.pull_request_number)
-        ) as evidence
-    from own_pull_requests
-    inner join changes
-        on
-            own_pull_requests.repository_id = changes.repository_id
-            and own_pull_requests.reverts_number = changes.pull_request_number
-    left join changes as own_changes
-        on
-            own_pull_requests.repository_id = own_changes.repository_id
-            and own_pull_requests.pull_request_number = own_changes.pull_request_number
-    where changes.deployment_key != coalesce(own_changes.deployment_key, '')
-    group by own_pull_requests.incident_key
 
 ),
 
 repositories_by_team as (
 
-    select distinct
+    select
         team,
-        repository_id
+        groupUniqArray(repository_id) as repository_ids
     from deployments
     where team != ''
+    group by team
 
 ),
 
-repositories_by_incident as (
+linked as (
 
-    select distinct
+    -- What was reverted by the deployment that brought it out never failed in production alone.
+    select
         incidents.incident_key as incident_key,
+        incidents.kind as kind,
+        incidents.team as team,
+        incidents.project_key as project_key,
+        incidents.title as title,
         incidents.opened_at as opened_at,
-        own_pull_requests.repository_id as repository_id
+        if(incidents.kind = 'revert', evidence.own_deployed_at, incidents.resolved_at) as resolved_at,
+        evidence.caused_by as caused_by,
+        evidence.first_repository as first_repository,
+        arrayReverseSort(
+            arrayFilter(cause_link -> cause_link.1 <= incidents.opened_at, evidence.cause_links)
+        )[1] as by_cause,
+        arrayReverseSort(
+            arrayMap(
+                reverted -> reverted.1,
+                arrayFilter(reverted -> not has(evidence.own_deployments, reverted.2), evidence.revert_links)
+            )
+        )[1] as by_revert,
+        multiIf(
+            by_cause.2 != '' or by_revert.2 != '', [],
+            notEmpty(evidence.own_deployments), evidence.repository_ids,
+            repositories_by_team.repository_ids
+        ) as repository_ids
     from incidents
-    inner join own_pull_requests on incidents.incident_key = own_pull_requests.incident_key
-    where incidents.kind = 'ticket' or own_pull_requests.reverts_number is null
+    left join evidence_by_incident as evidence on incidents.incident_key = evidence.incident_key
+    left join repositories_by_team on incidents.team = repositories_by_team.team
 
-    union all
+),
 
-    select distinct
-        incidents.incident_key as incident_key,
-        incidents.opened_at as opened_at,
-        repositories_by_team.repository_id as repository_id
-    from incidents
-    inner join repositories_by_team on incidents.team = repositories_by_team.team
-    where incidents.incident_key not in (select incident_key from own_pull_requests)
+placed as (
+
+    select
+        *,
+        arrayJoin(if(empty(repository_ids), [0], repository_ids)) as repository_id
+    from linked
 
 ),
 
@@ -268,66 +294,33 @@ deployments_by_time as (
 
 ),
 
-by_time as (
+timed as (
 
     select
-        repositories_by_incident.incident_key as incident_key,
-        argMax(
-            (
-                deployments_by_time.deployment.1,
-                deployments_by_time.deployed_at,
-                deployments_by_time.deployment.2
-            ),
-            (deployments_by_time.deployed_at, deployments_by_time.deployment.1)
-        ) as deployment
-    from repositories_by_incident
+        placed.* except (repository_id),
+        (
+            coalesce(deployments_by_time.deployed_at, toDateTime64(0, 6, 'UTC')),
+            coalesce(deployments_by_time.deployment.1, ''),
+            coalesce(deployments_by_time.deployment.2, ''),
+            'last deployment before it'
+        ) as by_time
+    from placed
     asof left join deployments_by_time
         on
-            repositories_by_incident.repository_id = deployments_by_time.repository_id
-            and repositories_by_incident.opened_at >= deployments_by_time.deployed_at
-    where deployments_by_time.repository_id is not null
-    group by repositories_by_incident.incident_key
+            placed.repository_id = deployments_by_time.repository_id
+            and placed.opened_at >= deployments_by_time.deployed_at
+    order by by_time desc
+    limit 1 by incident_key
 
 ),
 
-first_repositories as (
+chosen as (
 
     select
-        incident_key,
-        argMin(repository, (created_at, repository, pull_request_number)) as repository
-    from own_pull_requests
-    group by incident_key
-
-),
-
-linked as (
-
-    select
-        incidents.incident_key as incident_key,
-        incidents.* except (incident_key),
-        multiIf(
-            by_cause.incident_key is not null, 'cause',
-            by_revert.incident_key is not null, 'revert',
-            by_time.incident_key is not null, 'time',
-            'none'
-        ) as linked_by,
-        multiIf(
-            linked_by = 'cause', by_cause.deployment,
-            linked_by = 'revert', by_revert.deployment,
-            by_time.deployment
-        ) as deployment,
-        first_repositories.repository as first_repository,
-        multiIf(
-            linked_by = 'cause', coalesce(by_cause.evidence, ''),
-            linked_by = 'revert', coalesce(by_revert.evidence, ''),
-            linked_by = 'time', 'last deployment before it',
-            ''
-        ) as evidence
-    from incidents
-    left join by_cause on incidents.incident_key = by_cause.incident_key
-    left join by_revert on incidents.incident_key = by_revert.incident_key
-    left join by_time on incidents.incident_key = by_time.incident_key
-    left join first_repositories on incidents.incident_key = first_repositories.incident_key
+        *,
+        multiIf(by_cause.2 != '', 'cause', by_revert.2 != '', 'revert', by_time.2 != '', 'time', 'none') as linked_by,
+        multiIf(linked_by = 'cause', by_cause, linked_by = 'revert', by_revert, by_time) as link
+    from timed
 
 ),
 
@@ -338,16 +331,16 @@ final as (
         kind,
         team,
         project_key,
-        if(linked_by = 'none', first_repository, deployment.3) as repository,
+        if(linked_by = 'none', nullIf(first_repository, ''), link.3) as repository,
         title,
         opened_at,
         resolved_at,
         caused_by,
-        if(linked_by = 'none', null, deployment.1) as deployment_key,
+        if(linked_by = 'none', null, link.2) as deployment_key,
         linked_by,
-        if(linked_by = 'none', null, deployment.2) as deployed_at,
-        evidence
-    from linked
+        if(linked_by = 'none', null, link.1) as deployed_at,
+        if(linked_by = 'none', '', link.4) as evidence
+    from chosen
 
 )
 
