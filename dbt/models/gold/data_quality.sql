@@ -18,7 +18,11 @@
         ~ changes('jira_issues') ~ ')',
         "select toYYYYMM(created_at) from {{ ref('pull_requests') }} where {{ has_lost_ticket() }}",
         "select toYYYYMM(started_at) from {{ ref('traces') }} where {{ has_lost_ticket() }}",
-        "select month from {{ this }} where rule = 'future_time'"
+        "select month from {{ this }} where rule = 'future_time'",
+        'select toYYYYMM(rejected_at) from ' ~ changes('stg_github__rejected_rows'),
+        'select toYYYYMM(rejected_at) from ' ~ changes('stg_jira__rejected_rows'),
+        'select toYYYYMM(rejected_at) from ' ~ changes('stg_langfuse__rejected_rows'),
+        'select toYYYYMM(rejected_at) from ' ~ changes('stg_prometheus__rejected_rows')
     ]
 ) }}
 
@@ -128,6 +132,24 @@ llm_calls as (
         concat(project_id, '/', observation_id) as entity_key
     from {{ ref('llm_calls') }}
     where {{ in_dirty('toYYYYMM(started_at)') }}
+
+),
+
+rejected as (
+
+    {% for source_type in ['github', 'jira', 'langfuse', 'prometheus'] %}
+        select
+            '{{ source_type }}' as source_type,
+            source_name,
+            entity,
+            column_name,
+            problem,
+            toYYYYMM(rejected_at) as month
+        from {{ ref('stg_' ~ source_type ~ '__rejected_rows') }}
+        {% if not loop.last %}
+            union all
+        {% endif %}
+    {% endfor %}
 
 ),
 
@@ -627,6 +649,45 @@ future_times as (
 
 ),
 
+negative_amounts as (
+
+    -- A client of Langfuse may send any number.
+    select
+        'negative_amount' as rule,
+        'warning' as severity,
+        'llm_calls' as entity,
+        entity_key,
+        ticket_key,
+        concat('costs ', toString(cost_usd), ' US dollars for ', toString(total_tokens), ' tokens') as detail,
+        '' as excluded_from,
+        month
+    from llm_calls
+    where cost_usd < 0 or total_tokens < 0
+
+),
+
+rejected_rows as (
+
+    -- One fault of a source may meet many answers: one row says how many.
+    select
+        'rejected_rows' as rule,
+        'warning' as severity,
+        concat(rejected.source_type, '_', rejected.entity) as entity,
+        concat(rejected.source_name, '/', rejected.column_name, '/', toString(rejected.month)) as entity_key,
+        '' as ticket_key,
+        concat(toString(count()), ' answers made no row, for one: ', min(rejected.problem)) as detail,
+        'everything: bronze alone keeps them (rejected_rows)' as excluded_from,
+        rejected.month as month
+    from rejected
+    group by
+        rejected.source_type,
+        rejected.source_name,
+        rejected.entity,
+        rejected.column_name,
+        rejected.month
+
+),
+
 flagged as (
 
     select * from negative_durations
@@ -646,6 +707,10 @@ flagged as (
     select * from duplicate_deployments
     union all
     select * from future_times
+    union all
+    select * from negative_amounts
+    union all
+    select * from rejected_rows
 
 ),
 
