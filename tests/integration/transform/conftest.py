@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -18,8 +19,9 @@ import yaml
 from clickhouse_connect.driver.client import Client
 from dbt.cli.main import dbtRunner, dbtRunnerResult
 from forge_stack.wire import StoreDsn, TransformRequest, TransformSummary, decode_summary
-from forge_transform import main, project_dir
+from forge_transform import main, project, project_dir
 from forge_transform.build import profile_environment
+from forge_transform.cluster import SINGLE, Cluster
 from forge_transform.settings import Settings
 
 DELETIONS = {
@@ -183,3 +185,45 @@ def build(dsn: StoreDsn, tmp_path: Path) -> Callable[[dict[str, Any]], Transform
 @pytest.fixture
 def transform(dsn: StoreDsn, tmp_path: Path) -> Transform:
     return Transform(dsn, tmp_path)
+
+
+# The program over the real staging and a small silver and gold
+
+SMALL = Path(__file__).parent / "small"
+SMALL_SOURCES = [{"name": "jira", "type": "jira"}, {"name": "prometheus", "type": "prometheus"}]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The project with a silver and a gold of a few models, in the place of the real one."""
+    folder = tmp_path_factory.mktemp("project")
+    origin = project_dir()
+    for part in ("dbt_project.yml", "profiles.yml"):
+        shutil.copy(origin / part, folder / part)
+    shutil.copytree(origin / "macros", folder / "macros")
+    shutil.copytree(origin / "models/staging", folder / "models/staging")
+    shutil.copytree(origin / "tests/generic", folder / "tests/generic")
+    for layer in ("silver", "gold"):
+        shutil.copytree(SMALL / layer, folder / "models" / layer)
+    shutil.copy(SMALL / "at_most.sql", folder / "tests/generic/at_most.sql")
+    patch = pytest.MonkeyPatch()
+    patch.setattr(project, "project_dir", lambda: folder)
+    yield folder
+    patch.undo()
+
+
+@pytest.fixture
+def settings(small: Path, dsn: StoreDsn, tmp_path: Path) -> Callable[..., Settings]:
+    """Settings of a transform of the small project: the sources that loaded, and more of the request."""
+
+    def make(*loaded: str, cluster: Cluster = SINGLE, **more: Any) -> Settings:
+        asked = {"sources": SMALL_SOURCES, "loaded": list(loaded)} | more
+        return Settings(TransformRequest.model_validate(asked), dsn, tmp_path / "work", cluster)
+
+    return make
+
+
+@pytest.fixture
+def run(settings: Callable[..., Settings]) -> Callable[..., TransformSummary]:
+    """A transform of the small project, in this process."""
+    return lambda *loaded, **more: main.transform(settings(*loaded, **more), time.monotonic())

@@ -5,23 +5,18 @@ from __future__ import annotations
 import json
 import os
 import random
-import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from forge_stack.wire import StoreDsn, TransformRequest, TransformSummary
-from forge_transform import batch, history, main, project, publish, store
+from forge_transform import batch, history, main, publish, store
 from forge_transform.settings import Settings
 
 pytestmark = pytest.mark.slow
 
-HERE = Path(__file__).parent
-SOURCES = [{"name": "jira", "type": "jira"}, {"name": "prometheus", "type": "prometheus"}]
 GOLD = ("small_tickets", "small_states", "small_hours")
 
 
@@ -42,39 +37,6 @@ def issue(number: int, month: int, status: str = "To Do", **more: Any) -> dict[s
 
 def sample(hour: int) -> dict[str, Any]:
     return {"fingerprint": "a", "sampled_at": f"2026-01-02T{hour:02}:00:00Z", "loaded_at": 0, "value": hour}
-
-
-def request(*loaded: str, **more: Any) -> TransformRequest:
-    return TransformRequest.model_validate({"sources": SOURCES, "loaded": list(loaded)} | more)
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The project with a silver and a gold of a few models."""
-    folder = tmp_path_factory.mktemp("project")
-    origin = project.project_dir()
-    for part in ("dbt_project.yml", "profiles.yml"):
-        shutil.copy(origin / part, folder / part)
-    shutil.copytree(origin / "macros", folder / "macros")
-    shutil.copytree(origin / "models/staging", folder / "models/staging")
-    shutil.copytree(origin / "tests/generic", folder / "tests/generic")
-    for layer in ("silver", "gold"):
-        shutil.copytree(HERE / "small" / layer, folder / "models" / layer)
-    shutil.copy(HERE / "small/at_most.sql", folder / "tests/generic/at_most.sql")
-    patch = pytest.MonkeyPatch()
-    patch.setattr(project, "project_dir", lambda: folder)
-    yield folder
-    patch.undo()
-
-
-@pytest.fixture
-def settings(small: Path, dsn: StoreDsn, tmp_path: Path) -> Callable[..., Settings]:
-    return lambda *loaded, **more: Settings(request(*loaded, **more), dsn, tmp_path / "work")
-
-
-@pytest.fixture
-def run(settings: Callable[..., Settings]) -> Callable[..., TransformSummary]:
-    return lambda *loaded, **more: main.transform(settings(*loaded, **more), time.monotonic())
 
 
 def gold(client: Client, database: str = "gold") -> dict[str, list[Any]]:
@@ -351,8 +313,8 @@ def copied(client: Client, origin: str, target: str) -> None:
     """Make a database what another is: its tables by hard links, its views by their text."""
     client.command(f"drop database if exists {target} sync")
     client.command(f"create database {target}")
-    found = client.query(f"select name, engine, as_select from system.tables where database = '{origin}'").result_rows
-    for name, engine, select in found:
+    asked = f"select name, engine, as_select from system.tables where database = '{origin}' order by engine = 'View'"
+    for name, engine, select in client.query(asked).result_rows:
         if engine == "View":
             client.command(f"create view {target}.{name} as {select}")
         else:
@@ -360,6 +322,7 @@ def copied(client: Client, origin: str, target: str) -> None:
             client.command(f"alter table {target}.{name} attach partition all from {origin}.{name}")
 
 
+@pytest.mark.timeout(1800)
 def test_killed_at_any_statement_the_next_run_makes_it_good(
     bronze: Any, run: Any, client: Client, settings: Any, tmp_path: Path
 ) -> None:
