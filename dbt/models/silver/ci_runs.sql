@@ -50,6 +50,12 @@ commits as (
 
 ),
 
+jobs as (
+
+    select * from {{ ref('stg_github__workflow_jobs') }}
+
+),
+
 runs as (
 
     -- Two sources may see a run.
@@ -59,7 +65,7 @@ runs as (
 
 ),
 
-jobs as (
+by_attempt as (
 
     select
         repository_id,
@@ -72,7 +78,7 @@ jobs as (
             countIf(conclusion = 'cancelled') > 0, 'cancelled',
             'success'
         ) as conclusion
-    from {{ ref('stg_github__workflow_jobs') }}
+    from jobs
     where (source_name, repository_id, run_id) in (
         select
             source_name,
@@ -84,6 +90,19 @@ jobs as (
         repository_id,
         run_id,
         run_attempt
+
+),
+
+by_run as (
+
+    select
+        repository_id,
+        run_id,
+        groupArray((run_attempt, toNullable(conclusion), started_at, completed_at)) as attempts
+    from by_attempt
+    group by
+        repository_id,
+        run_id
 
 ),
 
@@ -99,7 +118,8 @@ heads as (
     select
         repository_id,
         oid as sha,
-        pull_request_number
+        pull_request_number,
+        ticket_key
     from commits
     where oid in (select head_sha from unlinked)
 
@@ -108,7 +128,8 @@ heads as (
     select
         repository_id,
         head_sha as sha,
-        pull_request_number
+        pull_request_number,
+        ticket_key
     from pull_requests
     where head_sha in (select head_sha from unlinked)
 
@@ -120,7 +141,8 @@ by_sha as (
     select
         repository_id,
         sha,
-        min(pull_request_number) as pull_request_number
+        min(pull_request_number) as lowest,
+        argMin(ticket_key, pull_request_number) as ticket_of_lowest
     from heads
     group by
         repository_id,
@@ -128,22 +150,7 @@ by_sha as (
 
 ),
 
-linked as (
-
-    select
-        runs.*,
-        if(
-            notEmpty(runs.pull_request_numbers), toNullable(runs.pull_request_numbers[1]), by_sha.pull_request_number
-        ) as linked_number
-    from runs
-    left join by_sha
-        on
-            runs.repository_id = by_sha.repository_id
-            and runs.head_sha = by_sha.sha
-
-),
-
-tickets as (
+by_number as (
 
     select
         repository_id,
@@ -153,83 +160,109 @@ tickets as (
     where (repository_id, pull_request_number) in (
         select
             repository_id,
-            assumeNotNull(linked_number) as pull_request_number
-        from linked
-        where linked_number is not null
+            pull_request_numbers[1] as pull_request_number
+        from runs
+        where notEmpty(pull_request_numbers)
     )
 
 ),
 
-attempts as (
+linked as (
 
     select
-        linked.repository_id as repository_id,
-        linked.run_id as run_id,
-        linked.run_attempt as run_attempt,
-        true as is_last_attempt,
-        linked.conclusion as conclusion,
-        linked.run_started_at as started_at,
-        if(linked.status = 'completed', coalesce(jobs.completed_at, linked.updated_at), null) as completed_at
-    from linked
-    left join jobs
+        runs.repository_id as repository_id,
+        runs.run_id as run_id,
+        runs.workflow_name as workflow_name,
+        runs.workflow_path as workflow_path,
+        runs.event as event,
+        runs.status as status,
+        runs.conclusion as conclusion,
+        runs.head_branch as head_branch,
+        runs.head_sha as head_sha,
+        runs.created_at as created_at,
+        runs.updated_at as updated_at,
+        runs.run_started_at as run_started_at,
+        runs.actor_login as actor_login,
+        runs.actor_type as actor_type,
+        runs.run_attempt as last_attempt,
+        coalesce(repositories.repository, runs.repository) as repository_now,
+        if(
+            notEmpty(runs.pull_request_numbers),
+            toNullable(runs.pull_request_numbers[1]),
+            by_sha.lowest
+        ) as pull_request_number,
+        coalesce(
+            if(notEmpty(runs.pull_request_numbers), by_number.ticket_key, by_sha.ticket_of_lowest), ''
+        ) as ticket_key,
+        by_run.attempts as attempts
+    from runs
+    left join by_run
         on
-            linked.repository_id = jobs.repository_id
-            and linked.run_id = jobs.run_id
-            and linked.run_attempt = jobs.run_attempt
+            runs.repository_id = by_run.repository_id
+            and runs.run_id = by_run.run_id
+    left join by_sha
+        on
+            runs.repository_id = by_sha.repository_id
+            and runs.head_sha = by_sha.sha
+    left join by_number
+        on
+            runs.repository_id = by_number.repository_id
+            and runs.pull_request_numbers[1] = by_number.pull_request_number
+    left join repositories on runs.repository_id = repositories.repository_id
 
-    union all
+),
+
+attempted as (
 
     -- GitHub lists a run as its last attempt left it; of those before its jobs tell.
     select
-        jobs.repository_id as repository_id,
-        jobs.run_id as run_id,
-        jobs.run_attempt as run_attempt,
-        false as is_last_attempt,
-        toNullable(jobs.conclusion) as conclusion,
-        jobs.started_at as started_at,
-        jobs.completed_at as completed_at
-    from jobs
-    inner join linked
-        on
-            jobs.repository_id = linked.repository_id
-            and jobs.run_id = linked.run_id
-    where jobs.run_attempt < linked.run_attempt
+        *,
+        arrayJoin(
+            arrayPushBack(
+                arrayFilter(attempt -> attempt.1 < last_attempt, attempts),
+                (
+                    last_attempt,
+                    conclusion,
+                    run_started_at,
+                    if(
+                        status = 'completed',
+                        coalesce(
+                            tupleElement(arrayFirst(attempt -> attempt.1 = last_attempt, attempts), 4),
+                            toNullable(updated_at)
+                        ),
+                        null
+                    )
+                )
+            )
+        ) as attempt
+    from linked
 
 ),
 
 final as (
 
     select
-        linked.repository_id as repository_id,
-        coalesce(repositories.repository, linked.repository) as repository,
-        {{ team_of_repository('coalesce(repositories.repository, linked.repository)') }} as team,
-        linked.run_id as run_id,
-        attempts.run_attempt as run_attempt,
-        attempts.is_last_attempt as is_last_attempt,
-        coalesce(linked.workflow_name, linked.workflow_path, '') as workflow_name,
-        linked.event as event,
-        linked.head_sha as head_sha,
-        linked.head_branch as head_branch,
-        linked.linked_number as pull_request_number,
-        coalesce(tickets.ticket_key, '') as ticket_key,
-        {{ ticket_bucket("coalesce(tickets.ticket_key, '')") }} as ticket_bucket,
-        linked.actor_login as actor_login,
-        {{ actor_kind('github', 'linked.actor_login', "''", 'linked.actor_type') }} as actor_kind,
-        attempts.conclusion as conclusion,
-        linked.created_at as run_created_at,
-        attempts.started_at as started_at,
-        attempts.completed_at as completed_at,
-        {{ seconds_between('attempts.started_at', 'attempts.completed_at') }} as duration_seconds
-    from attempts
-    inner join linked
-        on
-            attempts.repository_id = linked.repository_id
-            and attempts.run_id = linked.run_id
-    left join tickets
-        on
-            linked.repository_id = tickets.repository_id
-            and linked.linked_number = tickets.pull_request_number
-    left join repositories on linked.repository_id = repositories.repository_id
+        repository_id,
+        repository_now as repository,
+        {{ team_of_repository('repository_now') }} as team,
+        run_id,
+        attempt.1 as run_attempt,
+        toBool(attempt.1 = last_attempt) as is_last_attempt,
+        coalesce(workflow_name, workflow_path, '') as workflow_name,
+        event,
+        head_sha,
+        head_branch,
+        pull_request_number,
+        ticket_key,
+        {{ ticket_bucket('ticket_key') }} as ticket_bucket,
+        actor_login,
+        {{ actor_kind('github', 'actor_login', "''", 'actor_type') }} as actor_kind,
+        attempt.2 as conclusion,
+        created_at as run_created_at,
+        attempt.3 as started_at,
+        attempt.4 as completed_at,
+        {{ seconds_between('attempt.3', 'attempt.4') }} as duration_seconds
+    from attempted
 
 )
 

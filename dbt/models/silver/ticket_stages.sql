@@ -41,79 +41,68 @@ statuses as (
 
 ),
 
-status_changes as (
+entries as (
 
+    -- Each issue begins with its creation.
     select
         source_name,
         issue_id,
-        from_string,
-        to_string,
-        author_id,
-        author_name,
-        author_type,
-        changed_at,
-        row_number() over (
-            partition by source_name, issue_id
-            order by changed_at, toUInt64OrZero(history_id), item_index
-        ) as change_index
-    from changelogs
-
-),
-
-first_changes as (
-
-    select * from status_changes
-    where change_index = 1
-
-),
-
-entries as (
-
-    -- An issue is created in the status that its first change leaves; without a change it is still there.
-    -- An imported issue may have changes older than itself: its history starts with them.
-    select
-        issues.source_name as source_name,
-        issues.issue_id as issue_id,
-        toUInt64(1) as stage_index,
-        coalesce(first_changes.from_string, issues.status) as status,
-        least(issues.created_at, coalesce(first_changes.changed_at, issues.created_at)) as entered_at,
-        issues.creator_id as entered_by_id,
-        issues.creator_name as entered_by_name,
-        issues.creator_kind as entered_by_kind
+        toUInt8(0) as is_change,
+        created_at as changed_at,
+        toUInt64(0) as history,
+        toInt32(0) as item_index,
+        cast(null, 'Nullable(String)') as from_string,
+        status as to_string,
+        creator_id as entered_by_id,
+        creator_name as entered_by_name,
+        creator_kind as entered_by_kind
     from issues
-    left join first_changes
-        on
-            issues.source_name = first_changes.source_name
-            and issues.issue_id = first_changes.issue_id
 
     union all
 
     select
         source_name,
         issue_id,
-        change_index + 1 as stage_index,
-        coalesce(to_string, '') as status,
-        changed_at as entered_at,
+        toUInt8(1) as is_change,
+        changed_at,
+        toUInt64OrZero(history_id) as history,
+        item_index,
+        from_string,
+        coalesce(to_string, '') as to_string,
         author_id as entered_by_id,
         author_name as entered_by_name,
         {{ actor_kind('jira', 'author_id', 'author_name', 'author_type') }} as entered_by_kind
-    from status_changes
+    from changelogs
+
+),
+
+in_order as (
+
+    select
+        *,
+        row_number() over entries_of_issue as stage_index,
+        leadInFrame(toNullable(changed_at)) over entries_of_issue as left_at,
+        leadInFrame(toNullable(to_string)) over entries_of_issue as next_status,
+        leadInFrame(from_string) over entries_of_issue as status_left
+    from entries
+    window
+        entries_of_issue as (
+            partition by source_name, issue_id
+            order by is_change, changed_at, history, item_index
+            rows between unbounded preceding and unbounded following
+        )
 
 ),
 
 stays as (
 
+    -- An issue is created in the status that its first change leaves; without a change it is still there.
+    -- An imported issue may have changes older than itself: its history starts with them.
     select
         *,
-        leadInFrame(toNullable(entered_at)) over stays_of_issue as left_at,
-        leadInFrame(toNullable(status)) over stays_of_issue as next_status
-    from entries
-    window
-        stays_of_issue as (
-            partition by source_name, issue_id
-            order by stage_index
-            rows between unbounded preceding and unbounded following
-        )
+        if(is_change = 0, coalesce(status_left, to_string), to_string) as status,
+        if(is_change = 0, least(changed_at, coalesce(left_at, changed_at)), changed_at) as entered_at
+    from in_order
 
 ),
 
