@@ -170,7 +170,12 @@
     toYYYYMM({{ 'coalesce(' ~ times ~ ", toDateTime64(0, 6, 'UTC'))" }})
 {%- endmacro %}
 
-{#- Before a staging model is built in part: write down the affected keys, in <model>__affected. -#}
+{#-
+    Before a staging model is built in part: write down the affected keys, in <model>__affected, each with the months that
+    it may come to. Those are the months of what new loads wrote: a row of an older load comes forth only when it stood
+    before, so that its month is known from there, or when a note about its deletion says so. `birth_month` is the month
+    by the columns of bronze.
+-#}
 {% macro find_affected() -%}
     {%- if is_partial() -%}
         {%- set source_type, entity = model.name[4:].split('__') -%}
@@ -180,14 +185,15 @@
         {%- set found = [] -%}
         {%- for name in available_sources(source_type, entity) -%}
             {%- do found.append(
-                "select '" ~ name ~ "', " ~ key_columns ~ ' from ' ~ source_table(name, entity)
+                "select '" ~ name ~ "', " ~ key_columns ~ ', ' ~ birth_month() ~ ' from ' ~ source_table(name, entity)
                 ~ ' prewhere ' ~ is_in_batch(name, only_new=true)
             ) -%}
             {%- if source_table(name, 'deletions') is not none -%}
-                {%- do found.append("select '" ~ name ~ "', " ~ key_columns ~ ' from (' ~ noted_keys(name, entity, key) ~ ')') -%}
+                {%- do found.append("select '" ~ name ~ "', * from (" ~ noted_keys(name, entity, key) ~ ')') -%}
             {%- endif -%}
         {%- endfor -%}
-        {% do run_statement(create_beside(affected, 'select ' ~ config.get('unique_key') | join(', ') ~ ' from ' ~ this)) %}
+        {%- set columns = config.get('unique_key') | join(', ') ~ ', ' ~ config.get('partition_by') ~ ' as birth_month' -%}
+        {% do run_statement(create_beside(affected, 'select ' ~ columns ~ ' from ' ~ this)) %}
         {%- if found -%}
             {% do run_statement('insert into ' ~ affected ~ ' select distinct * from (' ~ found | join(' union all ') ~ ')') %}
         {%- endif -%}
@@ -195,8 +201,9 @@
 {%- endmacro %}
 
 {#-
-    The keys that new loads noted in the table deletions. A note that takes nothing away (expired, returned) matters only
-    while bronze has the row: what bronze's own retention took since then stays in staging.
+    The keys that new loads noted in the table deletions, and months of their rows. A note that takes nothing away
+    (expired, returned) matters only while bronze has the row: what bronze's own retention took since then stays in
+    staging. One that does matters either way, if only in the month that its row is in now.
 -#}
 {% macro noted_keys(source_name, entity, key) -%}
     {%- set key_columns = key.columns | map(attribute='name') | join(', ') -%}
@@ -204,11 +211,16 @@
         select {{ deleted_key(key) }}, reason from {{ source_table(source_name, 'deletions') }}
         prewhere {{ is_in_batch(source_name, only_new=true) }} and entity = '{{ entity }}'
     {%- endset -%}
-    select {{ key_columns }} from ({{ noted }})
+    select {{ key_columns }}, 0 as birth_month from ({{ noted }})
     where reason in ('deleted', 'moved')
     union all
-    select {{ key_columns }} from {{ source_table(source_name, entity) }}
-    where ({{ key_columns }}) in (select {{ key_columns }} from ({{ noted }}) where reason not in ('deleted', 'moved'))
+    select {{ key_columns }}, {{ birth_month() }} as birth_month from {{ source_table(source_name, entity) }}
+    where ({{ key_columns }}) in (select {{ key_columns }} from ({{ noted }}))
+{%- endmacro %}
+
+{#- The expression that a model is partitioned by over the columns of bronze, where those have other names. -#}
+{% macro birth_month() -%}
+    {{ config.get('birth_month', config.get('partition_by')) }}
 {%- endmacro %}
 
 {#- The affected keys of one source, as bronze has them. -#}
@@ -219,16 +231,16 @@
 
 {#- A condition on rows of this model: the key is affected. -#}
 {% macro is_affected() -%}
-    ({{ config.get('unique_key') | join(', ') }}) in (select * from {{ beside(this, 'affected') }})
+    {%- set key_columns = config.get('unique_key') | join(', ') -%}
+    ({{ key_columns }}) in (select {{ key_columns }} from {{ beside(this, 'affected') }})
 {%- endmacro %}
 
-{#- The partitions of affected keys: those that they are in, and those that they come to by an expression over bronze. -#}
-{% macro partitions_of_affected(birth_month) -%}
-    {%- set source_type, entity = model.name[4:].split('__') -%}
+{#- The partitions of affected keys: those that they are in, and those that they may come to. -#}
+{% macro partitions_of_affected() -%}
     select {{ config.get('partition_by') }} from {{ this }}
     where {{ is_affected() }}
     union distinct
-    select {{ birth_month }} from ({{ bronze(source_type, entity) }})
+    select birth_month from {{ beside(this, 'affected') }}
 {%- endmacro %}
 
 {#- All rows of this model: those made anew, named by their CTE, and in a partial build those that nothing touched. -#}

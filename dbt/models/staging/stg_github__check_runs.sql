@@ -3,7 +3,7 @@
         partition_by=month_of('started_at'),
         order_by=['source_name', 'repository_id', 'check_run_id'],
         unique_key=['source_name', 'repository_id', 'check_run_id'],
-        dirty=["{{ partitions_of_affected(month_of('started_at')) }}"],
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

@@ -3,7 +3,7 @@
         partition_by=month_of('created_at'),
         order_by=['source_name', 'repository_id', 'pull_request_number'],
         unique_key=['source_name', 'repository_id', 'pull_request_number'],
-        dirty=["{{ partitions_of_affected(month_of('created_at')) }}"],
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

@@ -3,7 +3,7 @@
         partition_by=month_of('created_at', 'started_at'),
         order_by=['source_name', 'repository_id', 'job_id'],
         unique_key=['source_name', 'repository_id', 'job_id'],
-        dirty=["{{ partitions_of_affected(month_of('created_at', 'started_at')) }}"],
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

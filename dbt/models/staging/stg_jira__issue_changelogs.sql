@@ -3,7 +3,8 @@
         partition_by=month_of('changed_at'),
         order_by=['source_name', 'issue_id', 'history_id', 'item_index'],
         unique_key=['source_name', 'issue_id', 'history_id', 'item_index'],
-        dirty=["{{ partitions_of_affected(month_of('created_at')) }}"],
+        birth_month=month_of('created_at'),
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

@@ -3,7 +3,8 @@
         partition_by=month_of('started_at'),
         order_by=['source_name', 'project_id', 'observation_id'],
         unique_key=['source_name', 'project_id', 'observation_id'],
-        dirty=["{{ partitions_of_affected(month_of('start_time')) }}"],
+        birth_month=month_of('start_time'),
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
         indexes=[{'name': 'by_trace', 'definition': 'trace_id type bloom_filter(0.001) granularity 1'}],
     )

@@ -3,7 +3,8 @@
         partition_by=month_of('scored_at'),
         order_by=['source_name', 'project_id', 'score_id'],
         unique_key=['source_name', 'project_id', 'score_id'],
-        dirty=["{{ partitions_of_affected(month_of('timestamp')) }}"],
+        birth_month=month_of('timestamp'),
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

@@ -3,7 +3,7 @@
         partition_by=month_of('sampled_at'),
         order_by=['source_name', 'fingerprint', 'sampled_at'],
         unique_key=['source_name', 'fingerprint', 'sampled_at'],
-        dirty=["{{ partitions_of_affected(month_of('sampled_at')) }}"],
+        dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
     )
 }}

@@ -64,7 +64,7 @@ class Project:
             raise outcome.exception
         if outcome.exception:
             return {}
-        results: list[Any] = outcome.result.results  # type: ignore[union-attr]
+        results: Any = outcome.result.results  # type: ignore[union-attr]
         self.messages = {result.node.name: str(result.message) for result in results}
         return {result.node.name: str(result.status) for result in results}
 
