@@ -190,8 +190,7 @@ class Pull:
         for event in self.events:
             if isinstance(event, ev.ReadyForReview):
                 return event.at
-        drafted = self.opened.draft or any(isinstance(event, gh.ConvertedToDraft) for event in self.events)
-        return None if drafted else self.opened.at
+        return None if self.opened.draft else self.opened.at
 
     @property
     def method(self) -> str:
