@@ -44,7 +44,7 @@ def stopped(rows: dict[str, int], seconds: float) -> TransformSummary:
         duration_seconds=round(seconds, 3),
         error=Problem(
             reason="Internal",
-            message="stopped by SIGTERM; gold is as it was, the next transform takes the same loads again",
+            message="stopped by SIGTERM; every table of gold is whole, the next transform takes the same loads again",
         ),
     )
 
