@@ -90,23 +90,29 @@
     from {{ changes('traces') }}
 {%- endmacro %}
 
-{#- A condition on observations or calls: something of their trace changed. -#}
-{% macro in_changed_trees() -%}
-    (
-        (project_id, trace_id) in (select project_id, trace_id from ({{ changed_trees() }}) where trace_id != '')
-        or (
-            coalesce(trace_id, '') = ''
-            and (project_id, toYYYYMM(started_at)) in (
-                select project_id, tree_month from ({{ changed_trees() }}) where trace_id = ''
-            )
-        )
+{#-
+    Conditions on observations or calls: something of their trace changed; the same of those without a trace; both. Each
+    of the two by itself is answered by an index, so where all of history is asked, it is asked twice.
+-#}
+{% macro in_changed_traces() -%}
+    (project_id, trace_id) in (select project_id, trace_id from ({{ changed_trees() }}) where trace_id != '')
+{%- endmacro %}
+
+{% macro in_changed_months() -%}
+    coalesce(trace_id, '') = ''
+    and toYYYYMM(started_at) in (select tree_month from ({{ changed_trees() }}) where trace_id = '')
+    and (project_id, toYYYYMM(started_at)) in (
+        select project_id, tree_month from ({{ changed_trees() }}) where trace_id = ''
     )
 {%- endmacro %}
 
-{#- The observations that meet a condition on their trace, one a key over all sources; all when everything is built. -#}
+{% macro in_changed_trees() -%}
+    ({{ in_changed_traces() }} or ({{ in_changed_months() }}))
+{%- endmacro %}
+
+{#- The observations that meet a condition on their trace, one a key over all sources. -#}
 {% macro observations_where(condition) -%}
     {%- set relation = ref('stg_langfuse__observations') -%}
-    {%- set condition = if_partial(condition) -%}
     {%- if not has_copies('langfuse') -%}
     select * from {{ relation }}
     where {{ condition }}
@@ -122,12 +128,28 @@
     {%- endif -%}
 {%- endmacro %}
 
+{#-
+    The observations of which something of their trace changed; all when everything is built. The months that
+    months_of_changed_trees() named hold all of them.
+-#}
+{% macro observations_of_changed_trees() -%}
+    {%- if is_partial() -%}
+    {{ observations_where(in_dirty('toYYYYMM(started_at)') ~ ' and ' ~ in_changed_trees()) }}
+    {%- else -%}
+    {{ observations_where('true') }}
+    {%- endif -%}
+{%- endmacro %}
+
 {#- For `dirty`: the months in which something that changed lies or lay, with the rest of its trace. -#}
 {% macro months_of_changed_trees() -%}
+    {%- set relation = ref('stg_langfuse__observations') -%}
     select toYYYYMM(started_at) from {{ changes('stg_langfuse__observations') }}
     union distinct
-    select toYYYYMM(started_at) from {{ ref('stg_langfuse__observations') }}
-    where {{ in_changed_trees() }}
+    select toYYYYMM(started_at) from {{ relation }}
+    where {{ in_changed_traces() }}
+    union distinct
+    select toYYYYMM(started_at) from {{ relation }}
+    where {{ in_changed_months() }}
 {%- endmacro %}
 
 {#- The traces (project_id, trace_id) whose run may come out differently: a score counts too. -#}

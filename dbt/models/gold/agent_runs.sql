@@ -39,7 +39,7 @@ observations as (
         staged.status_message as status_message,
         staged.started_at as started_at,
         staged.ended_at as ended_at
-    from ({{ observations_where(in_changed_runs()) }}) as staged
+    from ({{ observations_where(if_partial(in_changed_runs())) }}) as staged
     where staged.trace_id != ''
 
 ),

@@ -6,7 +6,7 @@
             "select ticket_bucket from {{ changes('scores') }}",
             "select ticket_bucket from {{ changes('traces') }}",
             "select ticket_bucket from {{ changes('tickets', 'gold_next') }}",
-            "{{ changed_buckets('pull_request_flow', 'gold_next') }}",
+            "select {{ ticket_bucket('ticket_key') }} from {{ changes('pull_request_flow', 'gold_next') }}",
         ]
     )
 }}

@@ -32,7 +32,7 @@ with observations as (
         coalesce(staged.cost_usd, toDecimal128(0, 12)) as cost_usd,
         staged.started_at as started_at,
         staged.ended_at as ended_at
-    from ({{ observations_where(in_changed_trees()) }}) as staged
+    from ({{ observations_of_changed_trees() }}) as staged
 
 ),
 
