@@ -78,6 +78,12 @@ trees as (
         tree_month,
         groupArray(observation_id) as ids,
         arrayMap(id -> indexOf(ids, id), groupArray(parent_observation_id)) as parents,
+        -- After so many steps up, what has not come out at the top goes round in a circle.
+        arrayFold(
+            (here, step) -> arrayDistinct(arrayFilter(at -> at != 0, arrayMap(at -> parents[at], here))),
+            range(least(length(ids), 64)),
+            range(1, length(ids) + 1)
+        ) as circles,
         [
             ('cost', arrayMap(id -> indexOf(ids, id), groupArrayIf(observation_id, cost_usd != 0))),
             ('tokens', arrayMap(id -> indexOf(ids, id), groupArrayIf(observation_id, total_tokens > 0)))
@@ -100,7 +106,7 @@ trees as (
 counted_below as (
 
     -- Everything above something with cost or tokens, found by going up one level a step. 64 levels are deeper than
-    -- any trace of sense, and an end for one whose parents form a circle.
+    -- any trace of sense, and an end for one whose parents form a circle, of which no cost is lost.
     select
         project_id,
         trace_id,
@@ -109,12 +115,15 @@ counted_below as (
         arrayJoin(
             arrayMap(
                 at -> ids[at],
-                arrayFold(
-                    (above, step) -> arrayDistinct(
-                        arrayConcat(above, arrayFilter(at -> at != 0, arrayMap(at -> parents[at], above)))
-                    ),
-                    range(least(length(ids), 64)),
-                    arrayDistinct(arrayFilter(at -> at != 0, arrayMap(at -> parents[at], tupleElement(measure, 2))))
+                arrayFilter(
+                    at -> not (has(circles, at) and has(tupleElement(measure, 2), at)),
+                    arrayFold(
+                        (above, step) -> arrayDistinct(
+                            arrayConcat(above, arrayFilter(at -> at != 0, arrayMap(at -> parents[at], above)))
+                        ),
+                        range(least(length(ids), 64)),
+                        arrayDistinct(arrayFilter(at -> at != 0, arrayMap(at -> parents[at], tupleElement(measure, 2))))
+                    )
                 )
             )
         ) as observation_id
