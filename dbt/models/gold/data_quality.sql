@@ -411,6 +411,7 @@ named_tickets as (
         'pull_requests' as entity,
         entity_key,
         ticket_key,
+        ticket_bucket,
         link_method,
         month
     from pull_requests
@@ -422,6 +423,7 @@ named_tickets as (
         'traces' as entity,
         entity_key,
         ticket_key,
+        ticket_bucket,
         link_method,
         month
     from traces
@@ -443,7 +445,10 @@ unknown_tickets as (
         month
     from named_tickets
     where
-        ticket_key not in (select ticket_key from {{ ref('jira_issues') }})
+        ticket_key not in (
+            select ticket_key from {{ ref('jira_issues') }}
+            where ticket_bucket in (select ticket_bucket from named_tickets)
+        )
         and (select count() from {{ ref('jira_issues') }}) > 0
 
 ),
