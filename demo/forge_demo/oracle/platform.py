@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from datetime import datetime, timedelta
 from itertools import product
+from operator import itemgetter
 
 from forge_demo import events as ev
 from forge_demo import organisation as org
@@ -22,6 +24,7 @@ class _Counts:
 
     def __init__(self) -> None:
         self.changes: dict[tuple[str, Labels], list[tuple[datetime, float]]] = {}
+        self.totals: dict[tuple[str, Labels], list[float]] = {}
         self.counters: set[str] = set()
 
     def begin(self, metric: str, *values: tuple[str, ...], counter: bool = False) -> None:
@@ -41,12 +44,12 @@ class _Counts:
         return round(whole - self._until(metric, labels, monday if monday <= at else monday - timedelta(days=7)), 9)
 
     def _until(self, metric: str, labels: Labels, at: datetime) -> float:
-        total = 0.0
-        for when, change in self.changes[metric, labels]:
-            if when > at:
-                break
-            total = round(total + change, 9)
-        return total
+        if (metric, labels) not in self.totals:
+            totals = [0.0]
+            for _, change in self.changes[metric, labels]:
+                totals.append(round(totals[-1] + change, 9))
+            self.totals[metric, labels] = totals
+        return self.totals[metric, labels][bisect_right(self.changes[metric, labels], at, key=itemgetter(0))]
 
 
 def _counted(known: Known) -> _Counts:
