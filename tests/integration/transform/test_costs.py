@@ -586,7 +586,7 @@ def test_costs_by_hand(client: Client, bronze: Any, build: Callable[[dict[str, A
 def by_outcome(client: Client) -> dict[tuple[Any, ...], tuple[str, int]]:
     found = client.query(
         "select toString(day), team, project_key, ticket_outcome, stage, link_method, is_failed_run, "
-        "toString(cost_usd), total_tokens from gold.cost_attribution"
+        "toString(sum(cost_usd)), sum(total_tokens) from gold.cost_attribution group by 1, 2, 3, 4, 5, 6, 7"
     ).result_rows
     return {tuple(row[:7]): (row[7], row[8]) for row in found}
 
