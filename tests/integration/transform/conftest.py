@@ -128,7 +128,7 @@ class Transform:
     def run(self, request: dict[str, Any], *, dsn: str | None = None) -> Run:
         """Run it to its end."""
         process = self.start(request, dsn=dsn)
-        output, _ = process.communicate(timeout=180)
+        output, _ = process.communicate(timeout=500)
         return self.result(process.returncode, output)
 
     def result(self, code: int, output: str) -> Run:

@@ -29,6 +29,7 @@ STACK = [
 
 def pull_request(repository: str, number: int, **more: Any) -> dict[str, Any]:
     return {
+        "repository_id": {"o/r": 1, "o/s": 2}[repository],
         "repository": repository,
         "number": number,
         "node_id": f"{repository}#{number}",
