@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from forge_demo.oracle.known import Deployment, Known, Pull, Ticket, once, somebody
@@ -30,7 +30,10 @@ class Carried:
 
 @dataclass(slots=True, eq=False)
 class Incident:
-    """A ticket of an incident's type, or a revert of no such ticket."""
+    """A ticket of an incident's type, or a revert of no such ticket.
+
+    elsewhere: keys of causes in projects that are not loaded, of which only Jira's links tell.
+    """
 
     key: str
     kind: str
@@ -41,6 +44,7 @@ class Incident:
     reverts: list[Pull]
     team: str | None
     title: str
+    elsewhere: list[str] = field(default_factory=list)
     deployment: Deployment | None = None
     linked_by: str = "none"
 
@@ -109,10 +113,12 @@ def incidents(known: Known) -> list[Incident]:
     tickets = [t for t in known.tickets if re.search(known.stack.incident, t.created.issue_type)]
     for ticket in tickets:
         mine = [pull for pull in known.pulls if pull.ticket is ticket]
-        causes = [t for key in dict.fromkeys(ticket.causes) if (t := known.in_jira(known.ticket(key)))]
+        said = [t for key in dict.fromkeys(ticket.causes) if (t := known.ticket(key)) and not t.gone]
+        causes = [t for t in said if known.in_jira(t)]
         incident = Incident(
             ticket.key, "ticket", ticket.at, ticket.resolved_at, causes, mine,
             [of for pull in mine if (of := reverted_by(known, pull))], known.team(ticket), ticket.created.summary,
+            [t.key for t in said if t not in causes],
         )  # fmt: skip
         _lay(known, incident)
         found.append(incident)

@@ -34,9 +34,16 @@ def ticket_timeline(known: Known) -> list[Row]:
         for pull in mine:
             found += _pull(pull)
             found += _ci(pull)
-        found.sort(key=_order)
-        rows += [{"ticket_key": known.key(ticket), "sequence": number, **row} for number, row in enumerate(found, 1)]
+        rows += _numbered(known.key(ticket), found)
+    for key in sorted({key for incident in dora.incidents(known) for key in incident.elsewhere}):
+        there = [incident for incident in dora.incidents(known) if key in incident.elsewhere]
+        rows += _numbered(key, [row for incident in there for row in _broken(incident)])
     return rows
+
+
+def _numbered(key: str, found: list[Row]) -> list[Row]:
+    ordered = enumerate(sorted(found, key=_order), 1)
+    return [{"ticket_key": key, "sequence": number, **row} for number, row in ordered]
 
 
 def _order(row: Row) -> tuple[Any, ...]:
@@ -187,6 +194,10 @@ def _shipped(known: Known, it: Ticket, mine: list[Pull]) -> Iterator[Row]:
             )  # fmt: skip
     for incident in dora.incidents(known):
         if it in incident.causes:
-            source = "jira" if incident.kind == "ticket" else "github"
-            for at, kind in ((incident.opened_at, "incident_opened"), (incident.resolved_at, "incident_resolved")):
-                yield from _row(at, kind, source, incident.key, incident.title, NOT_SAID)
+            yield from _broken(incident)
+
+
+def _broken(incident: dora.Incident) -> Iterator[Row]:
+    source = "jira" if incident.kind == "ticket" else "github"
+    for at, kind in ((incident.opened_at, "incident_opened"), (incident.resolved_at, "incident_resolved")):
+        yield from _row(at, kind, source, incident.key, incident.title, NOT_SAID)
