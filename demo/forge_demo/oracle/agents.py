@@ -44,7 +44,20 @@ def agent_metrics(known: Known) -> list[Row]:
             row |= dict.fromkeys(
                 ("cost_usd", "autonomy_rate", "cost_per_merged_pull_request", "cost_per_done_ticket"), None
             )
+        for type_, columns in _TOLD.items():
+            if not known.loads(type_):
+                row |= dict.fromkeys(columns, None)
     return rows
+
+
+_TOLD = {
+    "jira": ("tickets_done",),
+    "github": ("pull_requests_opened", "merged", "closed_unmerged", "reviewed", "durable_merges"),
+    "langfuse": (
+        "agent_runs", "failed_runs", "retries", "cost_usd", "cost_per_merged_pull_request", "cost_per_done_ticket",
+    ),
+}  # fmt: skip
+"""What only those sources count."""
 
 
 def _numbers(facts: Mapping[str, list[Row]]) -> Row:

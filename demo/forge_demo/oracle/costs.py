@@ -96,7 +96,7 @@ def outcome(known: Known, ticket: Ticket | None) -> str:
         return "open"
     merged = any(pull.merged for pull in known.pulls if pull.ticket is ticket)
     given_up = re.search(r"(?i)won.?t|cancel|duplicate|abandon", ticket.resolution or "")
-    return "done" if merged and not given_up else "abandoned"
+    return "done" if (merged or not known.loads("github")) and not given_up else "abandoned"
 
 
 def cost_attribution(known: Known) -> list[Row]:

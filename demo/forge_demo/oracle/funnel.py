@@ -176,7 +176,7 @@ def _funnel(known: Known, it: Ticket) -> Row:
         "merge_wait_seconds": seconds(approved, merged),
         "deploy_wait_seconds": seconds(merged, deployed),
         "plan_rejections": sum(not decision.approved for decision in plans),
-        "review_rejections": sum(decision.gate == "review" for decision in no),
+        "review_rejections": sum(decision.gate == "review" for decision in no) if known.loads("github") else None,
         "rejection_reasons": [decision.reason for decision in no if decision.reason],
         "reached": next(gate for gate in reversed(GATES) if times[gate]),
     }
@@ -209,6 +209,8 @@ def approval_funnel_metrics(known: Known) -> list[Row]:
 
     def numbers(facts: Mapping[str, list[tuple[str, Row]]]) -> Row:
         gate = facts["proposed"][0][0]
+        if gate not in GATES[:2] and not known.loads("github"):
+            return {"tickets": None, "conversion": None, **stats("wait_seconds", [])}
         reached = [row for _, row in facts["proposed"] if row[_AT[gate]]]
         waits = [row[_WAITS[gate]] for row in reached] if gate in _WAITS else []
         return {

@@ -9,7 +9,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, TypeVar, cast
 
@@ -18,11 +18,13 @@ from forge_demo import github_events as gh
 from forge_demo import jira_events as jira
 from forge_demo import organisation as org
 from forge_demo.github_places import ACCOUNTS, GHOST, PLACES, STRANGER, Place
+from forge_demo.github_tales import TICKET
 from forge_demo.oracle.stack import Stack
 from forge_demo.organisation import Person, Status
 from forge_demo.traces import observation_cost
 
 WEB = "https://github.example"
+NEVER = datetime.min.replace(tzinfo=UTC)
 T = TypeVar("T")
 
 
@@ -404,12 +406,20 @@ class Known:
             if (take := _TAKES.get(type(event))) is not None:
                 take(self, event)
         self._judge_statuses()
+        if not self.loads("jira"):
+            self._believe()
 
     # What of it is loaded
+
+    def loads(self, type_: str) -> bool:
+        """Whether there is a source of a type: what it would tell is not 0 but unknown without."""
+        return type_ in self.stack.types
 
     @functools.cached_property
     def tickets(self) -> list[Ticket]:
         """The tickets that Jira gives."""
+        if not self.loads("jira"):
+            return []
         return [t for t in self._tickets.values() if not t.gone and t.project in self.stack.projects]
 
     @functools.cached_property
@@ -423,7 +433,8 @@ class Known:
         return [
             repo
             for repo in self._repos.values()
-            if repo.owner == org.ORGANISATION
+            if self.loads("github")
+            and repo.owner == org.ORGANISATION
             and not repo.deleted
             and not repo.place.forbidden
             and (not wanted or wanted & set(repo.place.topics))
@@ -447,12 +458,12 @@ class Known:
     @functools.cached_property
     def traces(self) -> list[Trace]:
         """The traces."""
-        return list(self._traces.values())
+        return list(self._traces.values()) if self.loads("langfuse") else []
 
     @functools.cached_property
     def scores(self) -> list[Score]:
         """The verdicts."""
-        return list(self._scores.values())
+        return list(self._scores.values()) if self.loads("langfuse") else []
 
     def trace(self, id_: str) -> Trace:
         """A trace by its id."""
@@ -489,6 +500,15 @@ class Known:
         if isinstance(it, Repo):
             return self.stack.team_of_repository(it.full_name)
         return self.stack.team_of_project(self.prefix(it)) if it else None
+
+    def _believe(self) -> None:
+        """Without Jira nothing is known of projects: what looks like a key of one is believed."""
+        project = TICKET.partition("-")[0]
+        created = ev.IssueCreated(NEVER, TICKET, TICKET, project, "", "", "", "", "", (), None, None, None)
+        there = Ticket(created, TICKET, project, NEVER, stays=[Stay(1, org.TODO, NEVER, None)])
+        for pull in self._pulls.values():
+            if pull.ticket is None and any(TICKET in text for text in (pull.title, *(c.message for c in pull.commits))):
+                pull.ticket = there
 
     # Jira's events
 

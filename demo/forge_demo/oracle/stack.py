@@ -34,9 +34,11 @@ def teams_of_the_organisation() -> tuple[TeamOf, ...]:
 class Stack:
     """The sources' filters and the transform's variables.
 
-    topics: repositories without any of them are not loaded. sampled: from when to when Prometheus was read, if it was.
+    types: of which there are loads. topics: repositories without any of them are not loaded. sampled: from when to when
+    Prometheus was read, if it was.
     """
 
+    types: tuple[str, ...] = ("langfuse", "github", "jira")
     projects: tuple[str, ...] = tuple(team.project for team in org.TEAMS)
     topics: tuple[str, ...] = ()
     sampled: tuple[datetime, datetime] | None = None

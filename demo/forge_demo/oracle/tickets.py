@@ -9,7 +9,7 @@ from decimal import Decimal
 
 from forge_demo import organisation as org
 from forge_demo.oracle import costs, dora, pulls
-from forge_demo.oracle.known import Known, Pull, Stay, Ticket, once
+from forge_demo.oracle.known import NEVER, Known, Pull, Stay, Ticket, once
 from forge_demo.oracle.periods import Cells, Row, scopes, seconds, stats
 from forge_demo.oracle.stack import kind_of
 
@@ -21,6 +21,15 @@ _JIRA = (
     "flow_efficiency", "is_autonomous", "is_done",
 )  # fmt: skip
 """What only Jira says."""
+_TOLD = {
+    "jira": ("incidents",),
+    "github": ("pull_requests", "merged_pull_requests", "reviews", "changes_requested"),
+    "langfuse": (
+        "traces", "agent_runs", "llm_calls", "input_tokens", "output_tokens", "total_tokens", "cost_usd",
+        "failed_cost_usd",
+    ),
+}  # fmt: skip
+"""What only the other sources count."""
 
 
 def cut(stays: list[Stay], until: datetime) -> dict[str, float]:
@@ -78,6 +87,9 @@ def tickets(known: Known) -> list[Row]:
         row = _ticket(known, ticket)
         if known.in_jira(ticket) is None:
             row |= dict.fromkeys(_JIRA, None) | {"ticket_key": known.key(ticket), "in_jira": False}
+        for type_, columns in _TOLD.items():
+            if not known.loads(type_):
+                row |= dict.fromkeys(columns, None)
         rows.append(row)
     return rows
 
@@ -89,6 +101,7 @@ def _ticket(known: Known, it: Ticket) -> Row:
     merged = [pull.merged.at for pull in mine if pull.merged]
     deployed = [one.deployed_at for pull in mine if (one := dora.carried(known).get(pull.key)) and not one.is_baseline]
     parts = flow(it)
+    reporter = org.BY_LOGIN.get(it.created.reporter)
     return {
         "ticket_key": it.key,
         "project_key": it.project,
@@ -98,7 +111,7 @@ def _ticket(known: Known, it: Ticket) -> Row:
         "is_incident": re.search(known.stack.incident, it.created.issue_type) is not None,
         "story_points": it.created.story_points,
         "resolution": it.resolution,
-        "reporter_name": org.BY_LOGIN[it.created.reporter].name,
+        "reporter_name": reporter.name if reporter else None,
         "status": it.status.name,
         "status_category": it.status.category,
         "status_entered_at": it.stays[-1].entered_at,
@@ -185,7 +198,7 @@ def ticket_flow(known: Known) -> list[Row]:
 
 def ticket_ageing(known: Known) -> list[Row]:
     """A row a scope and status, of what is open when Jira last changed."""
-    as_of = max(ticket.updated_at for ticket in known.tickets)
+    as_of = max((ticket.updated_at for ticket in known.tickets), default=NEVER)
     cells: dict[tuple[str, str, str, str], list[Ticket]] = {}
     for ticket in known.tickets:
         if not ticket.is_done:

@@ -22,7 +22,7 @@ from forge_transform.settings import Settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from world import Compiled, Loads, Mischief, differences, request
+from world import TYPES, Compiled, Loads, Mischief, differences, request
 
 Build = Callable[[dict[str, Any]], Any]
 ALL = ("bronze", "silver", "gold_next", "gold")
@@ -60,6 +60,18 @@ def test_gold_is_what_happened_after_loads_that_missed_rows(
         Mischief(world, dice)
         loads.write(world.state, world.now + timedelta(seconds=1), missing=0.0 if part == 1.0 else 0.15)
         assert build(request(stack, loaded=["langfuse", "github", "jira"])).outcome == "succeeded"
+    assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("absent", TYPES)
+def test_gold_is_what_the_sources_that_there_are_tell(absent: str, client: Client, bronze: Any, build: Build) -> None:
+    world, stack = _world(7)
+    Mischief(world, random.Random(7))
+    types = tuple(type_ for type_ in TYPES if type_ != absent)
+    stack = replace(stack, types=types, sampled=None)
+    Loads(client, stack, random.Random(7)).write(world.state, world.now, types=types)
+    assert build(request(stack)).outcome == "succeeded"
     assert not (wrong := differences(client, world.past, stack)), "\n".join(wrong)
 
 
