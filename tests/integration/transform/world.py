@@ -80,7 +80,7 @@ class Mischief:
             what = pull.title.partition('Revert "')[2].rstrip('"')
             of = [p for p in pulls if p.repo is pull.repo and p.merged and p.title.partition(": ")[2] == what]
             if of and self.dice.random() < 0.4:
-                title = f'{pull.opened.ticket}: Revert "{of[-1].title}"'
+                title = f'{f"{pull.opened.ticket}: " if pull.opened.ticket else ""}Revert "{of[-1].title}"'
                 self.events.append(
                     gh.Retitled(self.then(), pull.opened.ticket, pull.opened.ref, pull.author.login, title)
                 )
@@ -93,7 +93,8 @@ class Mischief:
         if merged:
             of_one = self.dice.choice(merged)
             ref, sha = f"mischief/revert/{self.at}", f"{self.dice.getrandbits(160):040x}"
-            self.opened(ref, of_one, of_one.opened.ticket, "revert-it", f'Revert "{of_one.title}"', "", "")
+            ticket = of_one.opened.ticket if (of_one.opened.ticket or "-") in of_one.title else None
+            self.opened(ref, of_one, ticket, "revert-it", f'Revert "{of_one.title}"', "", "")
             self.events.append(ev.PullRequestMerged(self.then(), None, ref, "sam-lee", sha))
             self.deployed(of_one.repository, sha)
 
