@@ -50,7 +50,7 @@
         {{ ticket_key }} = '', '',
         concat(
             splitByChar('-', {{ ticket_key }})[1], '/',
-            toString(intDiv(toUInt64OrZero(splitByChar('-', {{ ticket_key }})[-1]), 2000))
+            toString(intDiv(toUInt64OrZero(splitByChar('-', {{ ticket_key }})[-1]), 1000))
         )
     )
 {%- endmacro %}
