@@ -55,7 +55,8 @@ class Mischief:
         if self.pulls:
             for happen in (
                 self.taken_back, self.named_elsewhere, self.deployed_by_hand, self.broken_without_a_cause,
-                self.helped_and_hindered, self.moved_and_deleted, self.traced_oddly,
+                self.helped_and_hindered, self.approved_too_early, self.judged_late, self.moved_and_deleted,
+                self.traced_oddly,
             ):  # fmt: skip
                 happen()
         world.log += self.events
@@ -97,6 +98,12 @@ class Mischief:
             self.opened(ref, of_one, ticket, "revert-it", f'Revert "{of_one.title}"', "", "")
             self.events.append(ev.PullRequestMerged(self.then(), None, ref, "sam-lee", sha))
             self.deployed(of_one.repository, sha)
+        if loose := [p for p in pulls if p.merged and p.repository == "telemetry"]:
+            # What is taken back before it was ever deployed broke nothing.
+            ref, sha = f"mischief/early/{self.at}", f"{self.dice.getrandbits(160):040x}"
+            self.opened(ref, loose[-1], None, "revert-it", f'Revert "{loose[-1].title}"', "", "")
+            self.events.append(ev.PullRequestMerged(self.then(), None, ref, "sam-lee", sha))
+            self.deployed("telemetry", sha)
 
     def opened(
         self, ref: str, like: PullRequest, ticket: str | None, branch: str, title: str, body: str, message: str
@@ -156,13 +163,16 @@ class Mischief:
         return key
 
     def broken_without_a_cause(self) -> None:
-        """Incidents that nobody links, or to a ticket that never was deployed; some are over."""
-        for project in ("FLEET", "PAY"):
-            key = self.incident(project, self.dice.choice((None, None, *self.tickets[:3])))
-            if self.dice.random() < 0.5:
+        """Incidents that nobody links, or to a ticket that never was deployed, or two to one; some are over."""
+        shipped = [p.opened.ticket for p in self.pulls if p.merged]
+        twice = self.dice.choice(shipped) if shipped else None
+        causes = (twice, twice, self.dice.choice((None, None, *self.tickets[:3])), None)
+        for number, cause in enumerate(causes):
+            key = self.incident(("FLEET", "PAY")[number % 2], cause)
+            if number > 1 and self.dice.random() < 0.5:
                 like = self.dice.choice(self.pulls)
                 self.opened(f"mischief/{key}", like, key, f"hotfix/{key}", f"{key}: Mend", "", "")
-            if self.dice.random() < 0.5:
+            if self.dice.random() < 0.7:
                 done = (
                     ev.Change("status", "status", org.TODO.id, org.TODO.name, org.DONE.id, org.DONE.name),
                     ev.Change("resolution", "resolution", None, None, "10000", "Done"),
@@ -183,6 +193,41 @@ class Mischief:
         for key in self.dice.sample(self.tickets, min(3, len(self.tickets))):
             ticket = self.world.state.issues[key]
             self.put(ticket.created.ticket, ticket.status, self.dice.choice(list(org.STATUSES.values())))
+
+    def approved_too_early(self) -> None:
+        """Something is pushed after the approval, and not merged yet."""
+        for pull in [p for p in self.pulls if p.state == "OPEN"][:3]:
+            it = pull.opened
+            self.events.append(ev.ReviewSubmitted(self.then(), it.ticket, it.ref, "marta-silva", "APPROVED", "Fine"))
+            at = self.then() + timedelta(seconds=50)
+            commit = ev.Commit(f"{self.dice.getrandbits(160):040x}", it.author, at, at, "And this", 1, 1)
+            self.at = at
+            self.events.append(ev.CommitsPushed(self.then(), it.ticket, it.ref, (commit,), 1))
+
+    def judged_late(self) -> None:
+        """Verdicts at the edges, and others on plans, with the time at which they were given."""
+        plans = [
+            t for t in self.world.state.traces.values() if t.ingested.user == "forge-planner" and t.ingested.ticket
+        ]
+        for trace in self.dice.sample(plans, min(4, len(plans))):
+            it = trace.ingested
+            issue = self.world.state.site.keys_ever[it.ticket or ""]
+            ends = [h.at for h in issue.histories for c in h.changes if c.from_string == org.PLAN_REVIEW.name]
+            late = ev.ScoreAdded(
+                self.then(), it.ticket, f"late-{self.dice.getrandbits(64):x}", it.id, "plan_approval",
+                Decimal(self.dice.randint(0, 1)), "ANNOTATION", self.dice.choice((None, "  ", " On second thought ")),
+                author=self.dice.choice((None, "marta-silva")),
+                given_at=self.dice.choice(ends) if ends else None,
+            )  # fmt: skip
+            self.events.append(late)
+        for value in ("-0.5", "0", "0.25", "0.5", "0.75", "1", "1.5"):
+            for trace in self.dice.sample(plans, min(2, len(plans))):
+                id_ = f"edge-{self.dice.getrandbits(64):x}"
+                self.events.append(
+                    ev.ScoreAdded(
+                        self.then(), trace.ingested.ticket, id_, trace.ingested.id, "edge", Decimal(value), "EVAL", None
+                    )
+                )
 
     def put(self, key: str | None, before: org.Status, after: org.Status) -> None:
         """Somebody puts a ticket elsewhere."""
