@@ -1,4 +1,4 @@
-"""The catalogue of the numbers agrees with the columns that gold has: each number is defined once, and none is forgotten."""
+"""The catalogue of the numbers agrees with the columns of gold: each number is defined once, and none is forgotten."""
 
 from __future__ import annotations
 
