@@ -26,15 +26,15 @@ with stack_sources as (
 loads as (
 
     {%- for source_type in ['langfuse', 'github', 'jira', 'prometheus'] %}
-    select
-        source_name,
-        '{{ source_type }}' as source_type,
-        load_id,
-        loaded_at
-    from {{ ref('stg_' ~ source_type ~ '__loads') }}
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
+        select
+            source_name,
+            '{{ source_type }}' as source_type,
+            load_id,
+            loaded_at
+        from {{ ref('stg_' ~ source_type ~ '__loads') }}
+        {%- if not loop.last %}
+            union all
+        {%- endif %}
     {%- endfor %}
 
 ),
@@ -42,15 +42,15 @@ loads as (
 entities as (
 
     {%- for entity, happened_at in entities %}
-    select
-        source_name,
-        count() as row_count,
-        max({{ happened_at }}) as newest_event_at
-    from {{ ref(entity) }}
-    group by source_name
-    {%- if not loop.last %}
-    union all
-    {%- endif %}
+        select
+            source_name,
+            count() as row_count,
+            max({{ happened_at }}) as newest_event_at
+        from {{ ref(entity) }}
+        group by source_name
+        {%- if not loop.last %}
+            union all
+        {%- endif %}
     {%- endfor %}
 
 ),

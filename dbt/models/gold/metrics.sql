@@ -1,5 +1,8 @@
 {{ config(order_by='metric') }}
 
+{%- set said = ['title', 'theme', 'model', 'definition', 'formula', 'unit', 'clock', 'exclusions', 'drill_down'] -%}
+{%- set may_be_said = ['statistic', 'reference', 'caveats'] %}
+
 with loaded_types as (
 
     select groupUniqArray(type) as types
@@ -10,19 +13,19 @@ with loaded_types as (
 
 catalogue as (
 
-    {%- for kpi in model.config.meta.kpis %}
-    select
-        '{{ kpi.name }}' as metric,
-        {%- for field in ('title', 'theme', 'model', 'definition', 'formula', 'unit', 'clock', 'exclusions', 'drill_down') %}
-        {{ sql_string(kpi[field]) }} as {{ field }},
-        {%- endfor %}
-        {%- for field in ('statistic', 'reference', 'caveats') %}
-        cast({{ sql_string(kpi[field]) if kpi[field] else 'null' }}, 'Nullable(String)') as {{ field }},
-        {%- endfor %}
-        cast({{ kpi.columns }}, 'Array(String)') as columns,
-        cast({{ kpi.sources }}, 'Array(String)') as sources
+    {%- for kpi in kpis() %}
+        select
+            '{{ kpi.name }}' as metric,
+            {%- for field in said %}
+                {{ sql_string(kpi[field]) }} as {{ field }},
+            {%- endfor %}
+            {%- for field in may_be_said %}
+                cast({{ sql_string(kpi[field]) if kpi[field] else 'null' }}, 'Nullable(String)') as {{ field }},
+            {%- endfor %}
+            cast({{ kpi.columns | list }}, 'Array(String)') as columns,
+            cast({{ kpi.sources | list }}, 'Array(String)') as sources
         {%- if not loop.last %}
-    union all
+            union all
         {%- endif %}
     {%- endfor %}
 
