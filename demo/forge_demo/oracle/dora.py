@@ -32,7 +32,8 @@ class Carried:
 class Incident:
     """A ticket of an incident's type, or a revert of no such ticket.
 
-    elsewhere: keys of causes in projects that are not loaded, of which only Jira's links tell.
+    reverts: which of its pull requests takes which back. elsewhere: keys of causes in projects that are not loaded, of
+    which only Jira's links tell.
     """
 
     key: str
@@ -41,7 +42,7 @@ class Incident:
     resolved_at: datetime | None
     causes: list[Ticket]
     pulls: list[Pull]
-    reverts: list[Pull]
+    reverts: list[tuple[Pull, Pull]]
     team: str | None
     title: str
     elsewhere: list[str] = field(default_factory=list)
@@ -117,8 +118,8 @@ def incidents(known: Known) -> list[Incident]:
         causes = [t for t in said if known.in_jira(t)]
         incident = Incident(
             ticket.key, "ticket", ticket.at, ticket.resolved_at, causes, mine,
-            [of for pull in mine if (of := reverted_by(known, pull))], known.team(ticket), ticket.created.summary,
-            [t.key for t in said if t not in causes],
+            [(pull, of) for pull in mine if (of := reverted_by(known, pull))], known.team(ticket),
+            ticket.created.summary, [t.key for t in said if t not in causes],
         )  # fmt: skip
         _lay(known, incident)
         found.append(incident)
@@ -127,8 +128,8 @@ def incidents(known: Known) -> list[Incident]:
             of, there = reverted_by(known, pull), carried(known).get(pull.key)
             resolved = there.deployed_at if there else None
             incident = Incident(
-                pull.url, "revert", pull.opened.at, resolved, [], [pull], [of] if of else [], known.team(pull.repo),
-                pull.title,
+                pull.url, "revert", pull.opened.at, resolved, [], [pull], [(pull, of)] if of else [],
+                known.team(pull.repo), pull.title,
             )  # fmt: skip
             _lay(known, incident)
             found.append(incident)
@@ -143,11 +144,10 @@ def _lay(known: Known, incident: Incident) -> None:
         for one in there.values()
         if one.pull.ticket in incident.causes and one.deployed_at <= incident.opened_at
     ]
-    back = {pull.key for pull in incident.pulls}
     by_revert = [
         there[of.key].deployment
-        for of in incident.reverts
-        if of.key in there and not any(one.pull.key in back for one in loads(known)[there[of.key].deployment.key])
+        for by, of in incident.reverts
+        if of.key in there and by.key not in {one.pull.key for one in loads(known)[there[of.key].deployment.key]}
     ]
     if by_cause:
         incident.deployment, incident.linked_by = max(by_cause, key=_order), "cause"

@@ -108,12 +108,15 @@ class Mischief:
     def opened(
         self, ref: str, like: PullRequest, ticket: str | None, branch: str, title: str, body: str, message: str
     ) -> None:
-        """A pull request in the repository of another."""
-        author = self.dice.choice(("jonas-b", "forge-coder", "dependabot"))
+        """A pull request in the repository of another; somebody else may have helped with a commit."""
+        author = self.dice.choice(("jonas-b", "forge-coder", "forge-coder", "dependabot"))
+        commits = (self.commit(author, f"Something\n\n{message}"),)
+        if self.dice.random() < 0.4:
+            commits += (self.commit(self.dice.choice(("priya-n", "forge-fixer")), "A hand"),)
         self.events.append(
             ev.PullRequestOpened(
                 self.then(), ticket, ref, like.repository, author, title, body, branch, self.dice.random() < 0.3, (), 1,
-                (self.commit(author, f"Something\n\n{message}"),),
+                commits,
             )
         )  # fmt: skip
 
