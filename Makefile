@@ -79,6 +79,10 @@ generate: install ## Make the generated files anew: the CRD, the chart's copy of
 	@$(BIN)/forge-crd
 	@$(BIN)/python -m forge_transform.reference
 
+.PHONY: docs
+docs: install ## The models as one page with their lineage: dbt/target/static_index.html
+	@cd dbt && DBT="../$(BIN)/dbt --quiet" && $$DBT parse && $$DBT docs generate --static --empty-catalog --no-compile
+
 .PHONY: bench
 bench: install ## The benchmarks: a table and bench/results/latest.json (ONLY=prefix for some)
 	@$(BIN)/python -m bench $(if $(ONLY),--only $(ONLY))
