@@ -1,6 +1,6 @@
 """The gold tables, once: what dbt builds and every query of this room reads.
 
-Column names and meanings are those of docs/architecture.md, section Gold. The types below give the same Python
+Column names and meanings are those of docs/gold.md. The types below give the same Python
 values on every store: aware UTC datetimes, exact decimals, booleans, whatever the driver hands over.
 """
 

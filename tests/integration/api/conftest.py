@@ -31,7 +31,7 @@ from tests.conftest import StoreServer, start_store, stop_store
 Row = dict[str, Any]
 BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
 
-# The contract of docs/architecture.md, section Gold, in ClickHouse's own types.
+# The contract of docs/gold.md, in ClickHouse's own types.
 CLICKHOUSE_TABLES = {
     "tickets": """ticket_key String, project_key Nullable(String), summary Nullable(String),
         issue_type Nullable(String), status Nullable(String), status_category Nullable(String),
