@@ -101,8 +101,11 @@
         {%- endif -%}
     {%- endif -%}
     {%- set is_built = (partition_by ~ ' in (select partition from ' ~ dirty ~ ')') if partition_by is not none else 'true' -%}
-    {#- The whole build held them against the contract; another release of the project is a whole build. -#}
     {%- set columns = contract_columns() -%}
+
+    {%- if config.get('contract').enforced -%}
+        {% do get_assert_columns_equivalent(sql) %}
+    {%- endif -%}
     {% do run_statement('create or replace table ' ~ new ~ on_cluster_clause(new) ~ ' as ' ~ target) %}
     {% call statement('main') -%}
         insert into {{ new }} ({{ columns }})

@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -340,7 +341,10 @@ def killed_at(number: int, made: Settings, folder: Path) -> int:
         def counted(method: Any) -> Any:
             def call(self: Any, *args: Any, **named: Any) -> Any:
                 sent[0] += 1
-                (folder / STATEMENTS).write_text(str(sent[0]))
+                # By a rename: dbt's other thread may be about to write when this one is killed.
+                own = folder / f"{STATEMENTS}-{threading.get_ident()}"
+                own.write_text(str(sent[0]))
+                own.replace(folder / STATEMENTS)
                 if sent[0] == number:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return method(self, *args, **named)
