@@ -440,11 +440,14 @@ class Hub:
             return
         self._set(deployment, event)
         if event.state == "success" and deployment.created.environment != "production":
-            # auto_inactive: a new success ends the earlier ones of its environment, production aside.
-            earlier = self._active.setdefault((deployment.repo.place.key, deployment.created.environment), [])
-            for other in earlier:
-                self._set(other, replace(event, deployment=other.created.deployment, state="inactive"))
-            earlier[:] = [deployment]
+            # auto_inactive: a new success ends the prior ones of its environment, production aside. An event that is
+            # seen late ends none that was created after it, and none before what is known of it.
+            active = self._active.setdefault((deployment.repo.place.key, deployment.created.environment), [])
+            prior = [other for other in active if other.created.at <= deployment.created.at]
+            for other in prior:
+                at = max(event.at, other.updated_at)
+                self._set(other, replace(event, at=at, deployment=other.created.deployment, state="inactive"))
+            active[:] = [*(other for other in active if other not in prior), deployment]
 
     def _set(self, deployment: Deployment, event: ev.DeploymentStatusCreated) -> None:
         deployment.repo.changes += 1

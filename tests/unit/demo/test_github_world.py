@@ -14,6 +14,7 @@ from forge_demo import organisation as org
 from forge_demo import truth, truth_github
 from forge_demo.github_life import lived
 from forge_demo.github_places import GHOST, STRANGER
+from forge_demo.github_state import Hub
 from forge_demo.story import Brief, tell
 from forge_demo.world import World
 
@@ -109,6 +110,27 @@ def test_a_new_success_ends_the_earlier_ones_of_an_environment_but_production(wo
     up = Counter((d.repo.name, d.created.environment) for d in world.state.deployments.values() if d.state == "success")
     assert {count for (_, name), count in up.items() if name != "production"} == {1}
     assert up["fleet-api", "production"] > 10
+
+
+def test_a_success_that_is_seen_late_ends_nothing_that_came_after_it() -> None:
+    def status(name: str, state: str, minute: int) -> ev.DeploymentStatusCreated:
+        return ev.DeploymentStatusCreated(END + timedelta(minutes=minute), None, name, state, "marta-silva")
+
+    def created(name: str, minute: int) -> ev.DeploymentCreated:
+        at = END + timedelta(minutes=minute)
+        return ev.DeploymentCreated(at, None, name, "atlas", "0" * 40, "staging", "marta-silva")
+
+    hub = Hub()
+    for event in (created("new", 3), status("new", "success", 4), created("old", 0), status("old", "success", 1)):
+        hub.apply(event)
+    assert [d.state for d in (hub.deployments["old"], hub.deployments["new"])] == ["success", "success"]
+    hub.apply(created("last", 2))
+    hub.apply(status("last", "success", 0))
+    ended = hub.deployments["old"]
+    assert [e.state for _, e in ended.statuses] == ["success", "inactive"]
+    assert [e.at for _, e in ended.statuses] == [END + timedelta(minutes=1)] * 2
+    assert ended.updated_at == END + timedelta(minutes=1)
+    assert hub.deployments["new"].state == "success"
 
 
 def test_times_are_whole_seconds_and_updates_are_the_newest(world: World) -> None:
