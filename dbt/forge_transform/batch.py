@@ -41,8 +41,8 @@ def commit(store: Store, run_id: str, fingerprint: str | None) -> None:
     """The transform succeeded: its new loads are consumed, what models recorded as changed has been seen by all.
 
     A row without a source stands for the run itself: a run without new loads is committed too. `fingerprint` is given
-    when everything was built. Cut off after the first statement, the rest does no harm: readers leave out changes of
-    runs that are committed, and without its fingerprint everything is built once more.
+    when everything was built. Cut off after the first statement, the rest does no harm: changes that are read once more
+    cost time and change nothing, and without its fingerprint everything is built once more.
     """
     store.run(
         "insert into silver.transform_loads (source_name, load_id, run_id, consumed_at) "  # noqa: S608

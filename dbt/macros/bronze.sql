@@ -55,10 +55,10 @@
         '{{ name }}' as source_name,
             {%- for column in columns %}
                 {%- if column.name in stored %}
-        cast(stored.{{ column.name }}, {{ quoted(column.data_type) }}) as {{ column.name }}
+        cast(stored.{{ column.name }}, {{ sql_string(column.data_type) }}) as {{ column.name }}
                 {%- else %}
         {#- The table was written by a release that did not know the column yet. #}
-        defaultValueOfTypeName({{ quoted(column.data_type) }}) as {{ column.name }}
+        defaultValueOfTypeName({{ sql_string(column.data_type) }}) as {{ column.name }}
                 {%- endif -%}
         {{ "," if not loop.last }}
             {%- endfor %}
@@ -108,7 +108,7 @@
 {#- The key columns of an entity, out of the JSON array in the table deletions. -#}
 {% macro deleted_key(key) -%}
     {%- for column in key.columns -%}
-    JSONExtract(entity_key, {{ loop.index }}, {{ quoted(column.data_type) }}) as {{ column.name }}{{ ", " if not loop.last }}
+    JSONExtract(entity_key, {{ loop.index }}, {{ sql_string(column.data_type) }}) as {{ column.name }}{{ ", " if not loop.last }}
     {%- endfor -%}
 {%- endmacro %}
 
@@ -279,7 +279,7 @@
     select
         '' as source_name,
         {%- for column in columns %}
-        defaultValueOfTypeName({{ quoted(column.data_type) }}) as {{ column.name }}{{ "," if not loop.last }}
+        defaultValueOfTypeName({{ sql_string(column.data_type) }}) as {{ column.name }}{{ "," if not loop.last }}
         {%- endfor %}
     where false
 {%- endmacro %}
@@ -287,11 +287,6 @@
 {#- The name of every column of a source's table. -#}
 {% macro stored_columns(source_name, entity) -%}
     {{ return(adapter.get_columns_in_relation(source_table(source_name, entity)) | map(attribute='name') | list) }}
-{%- endmacro %}
-
-{#- A text as SQL writes it. -#}
-{% macro quoted(text) -%}
-    '{{ text | replace("'", "\\'") }}'
 {%- endmacro %}
 
 {#-

@@ -2,7 +2,12 @@
 
 {#- A text as a SQL string. -#}
 {% macro sql_string(text) -%}
-    '{{ text | string | replace("\\", "\\\\") | replace("'", "\\'") }}'
+    '{{ inside_quotes(text) }}'
+{%- endmacro %}
+
+{#- A text as it stands between the quotes of a SQL string. -#}
+{% macro inside_quotes(text) -%}
+    {{ text | string | replace("\\", "\\\\") | replace("'", "\\'") }}
 {%- endmacro %}
 
 {#- Whether a text matches the pattern that a variable holds; an empty pattern matches nothing, nor does null. -#}

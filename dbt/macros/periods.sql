@@ -60,8 +60,7 @@
 
 {#-
     Four columns of a set of numbers: name_p50, name_p75, name_p90 (linear interpolation between closest ranks) and
-    name_mean; null for an empty set, nulls are left out. The sum behind the mean is of whole millionths, so it is the same in whatever order
-    the rows come. `condition` chooses rows.
+    name_mean; null for an empty set, nulls are left out. `condition` chooses rows.
 -#}
 {% macro stats(expression, name, condition='true') -%}
     {%- set value = expression if condition == 'true' else 'if(' ~ condition ~ ', ' ~ expression ~ ', null)' -%}
@@ -75,5 +74,10 @@
 
 {#- The mean of a set of numbers; null for an empty set. -#}
 {% macro mean(expression) -%}
-    toFloat64(sum(toInt128(round({{ expression }} * 1e6)))) / 1e6 / nullIf(count({{ expression }}), 0)
+    {{ sum_of_millionths(expression) }} / 1e6 / nullIf(count({{ expression }}), 0)
+{%- endmacro %}
+
+{#- The sum of some numbers in whole millionths: the same in whatever order the rows come. -#}
+{% macro sum_of_millionths(expression) -%}
+    toFloat64(sum(toInt128(round({{ expression }} * 1e6))))
 {%- endmacro %}

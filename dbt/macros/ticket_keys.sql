@@ -21,7 +21,7 @@
 
 {#- The pattern, as it stands between the quotes of a SQL string. -#}
 {% macro ticket_key_pattern() -%}
-    {{ var('ticket_key_pattern') | replace('\\', '\\\\') | replace("'", "\\'") }}
+    {{ inside_quotes(var('ticket_key_pattern')) }}
 {%- endmacro %}
 
 {#- One row, project_keys: the projects that Jira knows or knew tickets of, or none when they do not matter. -#}
@@ -46,7 +46,7 @@
         key -> (select count() from silver.jira_projects where project_key not in (select project_key from {{ changes('jira_projects') }})) = 0
         or has(
             (select groupUniqArray(project_key) from {{ changes('jira_projects') }}),
-            replaceRegexpOne(key, '-[0-9]+$', '')
+            {{ project_of_key('key') }}
         ),
         {{ keys }}
     )
@@ -79,4 +79,9 @@
             {{ keys }}
         )
     )
+{%- endmacro %}
+
+{#- The project that a ticket key names; '' stays ''. -#}
+{% macro project_of_key(key) -%}
+    replaceRegexpOne({{ key }}, '-[0-9]+$', '')
 {%- endmacro %}

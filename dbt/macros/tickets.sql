@@ -20,8 +20,7 @@
     {%- endif -%}
 {%- endmacro %}
 
-{#- The ratio of two sums of seconds; null when the second is 0. Sums of whole millionths are the same in any order. -#}
+{#- The ratio of two sums of seconds; null when the second is 0. -#}
 {% macro ratio_of_seconds(part, whole) -%}
-    toFloat64(sum(toInt128(round({{ part }} * 1e6))))
-    / nullIf(toFloat64(sum(toInt128(round({{ whole }} * 1e6)))), 0)
+    {{ sum_of_millionths(part) }} / nullIf({{ sum_of_millionths(whole) }}, 0)
 {%- endmacro %}

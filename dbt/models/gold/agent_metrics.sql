@@ -18,6 +18,16 @@
     ]
 ) }}
 
+{#- The facts that are counted, and what each of them alone tells. -#}
+{%- set measures = {
+    'opened': [],
+    'finished': [
+        'is_merged', 'is_reviewed', 'is_first_pass', 'is_human_intervened', 'revision_cycles', 'is_durable'
+    ],
+    'done': ['is_delivered', 'is_autonomous'],
+    'runs': ['is_failed', 'is_retry', 'cost_usd'],
+} %}
+
 with pull_requests as (
 
     select * from {{ ref('pull_request_flow') }}
@@ -130,91 +140,23 @@ runs as (
 
 facts as (
 
-    select
-        fact,
-        actor_kind,
-        happened_at,
-        team,
-        project_key,
-        issue_type,
-        null as is_merged,
-        null as is_reviewed,
-        null as is_first_pass,
-        null as is_human_intervened,
-        null as revision_cycles,
-        null as is_durable,
-        null as is_delivered,
-        null as is_autonomous,
-        null as is_failed,
-        null as is_retry,
-        null as cost_usd
-    from opened
-
-    union all
-
-    select
-        fact,
-        actor_kind,
-        happened_at,
-        team,
-        project_key,
-        issue_type,
-        is_merged,
-        is_reviewed,
-        is_first_pass,
-        is_human_intervened,
-        revision_cycles,
-        is_durable,
-        null as is_delivered,
-        null as is_autonomous,
-        null as is_failed,
-        null as is_retry,
-        null as cost_usd
-    from finished
-
-    union all
-
-    select
-        fact,
-        actor_kind,
-        happened_at,
-        team,
-        project_key,
-        issue_type,
-        null as is_merged,
-        null as is_reviewed,
-        null as is_first_pass,
-        null as is_human_intervened,
-        null as revision_cycles,
-        null as is_durable,
-        is_delivered,
-        is_autonomous,
-        null as is_failed,
-        null as is_retry,
-        null as cost_usd
-    from done
-
-    union all
-
-    select
-        fact,
-        actor_kind,
-        happened_at,
-        team,
-        project_key,
-        issue_type,
-        null as is_merged,
-        null as is_reviewed,
-        null as is_first_pass,
-        null as is_human_intervened,
-        null as revision_cycles,
-        null as is_durable,
-        null as is_delivered,
-        null as is_autonomous,
-        is_failed,
-        is_retry,
-        cost_usd
-    from runs
+    -- What a fact does not tell is null.
+    {%- for fact, told in measures.items() %}
+        select
+            fact,
+            actor_kind,
+            happened_at,
+            team,
+            project_key,
+            issue_type,
+        {%- for measure in measures.values() | sum(start=[]) %}
+            {{ measure if measure in told else 'null as ' ~ measure }}{{ ',' if not loop.last }}
+        {%- endfor %}
+        from {{ fact }}
+        {%- if not loop.last %}
+            union all
+        {%- endif %}
+    {%- endfor %}
 
 ),
 

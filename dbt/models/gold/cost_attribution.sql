@@ -54,8 +54,8 @@ calls as (
     select
         toDate(llm_calls.started_at) as day,
         llm_calls.project_id as project_id,
-        nullIf({{ team_of_project("replaceRegexpOne(llm_calls.ticket_key, '-[0-9]+$', '')") }}, '') as team,
-        nullIf(replaceRegexpOne(llm_calls.ticket_key, '-[0-9]+$', ''), '') as project_key,
+        nullIf({{ team_of_project(project_of_key('llm_calls.ticket_key')) }}, '') as team,
+        nullIf({{ project_of_key('llm_calls.ticket_key') }}, '') as project_key,
         {{ ticket_outcome('llm_calls.ticket_key') }} as ticket_outcome,
         llm_calls.stage as stage,
         llm_calls.model as model,

@@ -32,7 +32,7 @@ project_keys as (
     union distinct
 
     -- All tickets of a project may have moved away since.
-    select replaceRegexpOne(arrayJoin(former_keys), '-[0-9]+$', '') as project_key from issues
+    select {{ project_of_key('arrayJoin(former_keys)') }} as project_key from issues
 
 ),
 

@@ -6,18 +6,23 @@ A second load mends some of it and breaks something else; what has grown is what
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from forge_stack.wire import TransformSummary
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from by_hand import Row, all_rows, at
+
 pytestmark = pytest.mark.slow
 
-Row = dict[str, Any]
 Build = Callable[[Row], TransformSummary]
 
 REQUEST = {"sources": [{"name": name, "type": name} for name in ("langfuse", "github", "jira", "prometheus")]}
@@ -29,12 +34,6 @@ def load_at(moment: str) -> str:
 
 
 FIRST, SECOND = load_at("2026-01-20 00:00:00"), load_at("2026-01-21 00:00:00")
-
-
-def at(text: str) -> str:
-    """`05 08:30` in January 2026, as bronze has it."""
-    day, time = text.split()
-    return f"2026-01-{day}T{time}:00Z"
 
 
 def issue(number: int, **more: Any) -> Row:
@@ -251,10 +250,7 @@ def value(client: Client, query: str) -> Any:
 def gold(client: Client) -> dict[str, Any]:
     """All rows of gold."""
     tables = client.query("select name from system.tables where database = 'gold' order by name").result_columns[0]
-    return {
-        table: client.query(f"select formatRow('JSONEachRow', *) as row from gold.{table} order by row").result_columns
-        for table in tables
-    }
+    return all_rows(client, [f"gold.{table}" for table in tables])
 
 
 def reject(client: Client, load: str) -> None:

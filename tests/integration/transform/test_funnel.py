@@ -6,22 +6,24 @@ The same bronze comes as one load and in parts that overlap; every sequence ends
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from datetime import date, datetime
+from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from forge_stack.wire import TransformSummary
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from by_hand import Load, Row, all_rows, at, rows, write
+
 pytestmark = pytest.mark.slow
 
-Row = dict[str, Any]
 Build = Callable[[Row], TransformSummary]
-Load = tuple[str, dict[str, list[Row]]]
-"""Type of the source (its name too), and the rows it brings."""
-
 TABLES = (
     "silver.approvals",
     "gold.approval_funnel",
@@ -37,12 +39,6 @@ REQUEST = {
     },
 }
 HOUR = 3600.0
-
-
-def at(text: str) -> str:
-    """`05 08:30` in January 2026, as bronze has it. The 5th is a Monday."""
-    day, time = text.split()
-    return f"2026-01-{day}T{time}:00Z"
 
 
 def issue(id_: str, key: str, type_: str, status: str, created: str, updated: str, **more: Any) -> Row:
@@ -343,15 +339,6 @@ AGENTS = {
 }
 
 
-def moments(row: Row) -> Row:
-    """With times as this file writes them."""
-    return {key: value.strftime("%d %H:%M") if isinstance(value, datetime) else value for key, value in row.items()}
-
-
-def rows(client: Client, query: str) -> list[Row]:
-    return [moments(row) for row in client.query(query).named_results()]
-
-
 def line(row: Row) -> str:
     """A decision, to be read."""
     told = {key: "-" if value is None or value == "" else value for key, value in row.items()}
@@ -359,13 +346,6 @@ def line(row: Row) -> str:
         "{ticket_key} {gate} {subject}: {decision} by {approver_system}:{approver_account} ({approver_kind}), "
         "evidence {evidence}, {requested_at} to {decided_at}, {wait_seconds} s, {reason}"
     ).format(**told)
-
-
-def all_tables(client: Client) -> dict[str, Any]:
-    return {
-        table: client.query(f"select formatRow('JSONEachRow', *) as row from {table} order by row").result_columns
-        for table in TABLES
-    }
 
 
 def check(client: Client) -> None:
@@ -416,15 +396,15 @@ def check(client: Client) -> None:
 
 @pytest.mark.parametrize("steps", [ALL_AT_ONCE, BIT_BY_BIT], ids=["all at once", "bit by bit"])
 def test_three_tickets_on_their_way(steps: list[list[Load]], bronze: Any, build: Build, client: Client) -> None:
-    for number, step in enumerate(steps, 1):
-        for source, entities in step:
-            bronze.write(source, source, str(number), **entities)
+    def succeed() -> None:
         summary = build(REQUEST)
         assert summary.outcome == "succeeded", summary.model_dump_json()
+
+    write(bronze, steps, succeed)
     check(client)
-    grown = all_tables(client)
+    grown = all_rows(client, TABLES)
     assert build(REQUEST | {"fullRefresh": True}).outcome == "succeeded"
-    assert all_tables(client) == grown
+    assert all_rows(client, TABLES) == grown
 
 
 def test_without_github_and_langfuse_what_they_tell_is_unknown(bronze: Any, build: Build, client: Client) -> None:

@@ -6,33 +6,34 @@ The same bronze comes as one load and in parts that overlap; every sequence ends
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
-from datetime import datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
 from clickhouse_connect.driver.client import Client
 from forge_stack.wire import TransformSummary
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from by_hand import Load, Row, all_rows, at, rows, write
+
 pytestmark = pytest.mark.slow
 
-Row = dict[str, Any]
 Build = Callable[[Row], TransformSummary]
-Load = tuple[str, dict[str, list[Row]]]
-"""Type of the source (its name too), and the rows it brings."""
-
-TABLES = ("tickets", "ticket_stage_times", "ticket_flow", "ticket_ageing", "ticket_timeline")
+TABLES = (
+    "gold.tickets",
+    "gold.ticket_stage_times",
+    "gold.ticket_flow",
+    "gold.ticket_ageing",
+    "gold.ticket_timeline",
+)
 REQUEST = {
     "sources": [{"name": name, "type": name} for name in ("langfuse", "github", "jira")],
     "variables": {"teams": [{"name": "Shop", "repositories": ["acme/shop"], "jira_projects": ["FORGE"]}]},
 }
-
-
-def at(text: str) -> str:
-    """`05 08:30` in January 2026, as bronze has it."""
-    day, time = text.split()
-    return f"2026-01-{day}T{time}:00Z"
 
 
 def issue(id_: str, key: str, summary: str, type_: str, status: str, created: str, updated: str, **more: Any) -> Row:
@@ -423,22 +424,6 @@ STAGE_TIMES = {
 }
 
 
-def write(bronze: Any, steps: list[list[Load]], after: Callable[[], object]) -> None:
-    for number, step in enumerate(steps, 1):
-        for source, entities in step:
-            bronze.write(source, source, str(number), **entities)
-        after()
-
-
-def moments(row: Row) -> Row:
-    """With times as this file writes them."""
-    return {key: value.strftime("%d %H:%M") if isinstance(value, datetime) else value for key, value in row.items()}
-
-
-def rows(client: Client, query: str) -> list[Row]:
-    return [moments(row) for row in client.query(query).named_results()]
-
-
 def line(row: Row) -> str:
     """An entry of a timeline, to be read."""
     told = {key: "-" if value is None else value for key, value in row.items()}
@@ -450,13 +435,6 @@ def line(row: Row) -> str:
 
 def _plain(number: float | Decimal) -> float | Decimal:
     return number.normalize() if isinstance(number, Decimal) else number
-
-
-def all_tables(client: Client) -> dict[str, Any]:
-    return {
-        table: client.query(f"select formatRow('JSONEachRow', *) as row from gold.{table} order by row").result_columns
-        for table in TABLES
-    }
 
 
 def check(client: Client) -> None:
@@ -527,9 +505,9 @@ def test_everything_that_happened_to_two_tickets(
     write(bronze, steps, succeed)
     check(client)
     if steps is BIT_BY_BIT:
-        grown = all_tables(client)
+        grown = all_rows(client, TABLES)
         assert build(REQUEST | {"fullRefresh": True}).outcome == "succeeded"
-        assert all_tables(client) == grown
+        assert all_rows(client, TABLES) == grown
 
 
 @pytest.mark.parametrize(
