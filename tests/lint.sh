@@ -26,7 +26,7 @@ trap 'rm -rf "$rendered"' EXIT
 
 types() { .venv/bin/mypy api/forge_api cli/forge_observability crds/forge_stack dbt/forge_transform demo/forge_demo \
     operator/forge_operator pipelines/forge_pipelines store/forge_store bench; }
-render() { "$tools/helm" template forge "$chart" --namespace forge-observability >"$rendered/chart.yaml"; }
+render() { "$tools/helm" template forge "$chart" --namespace forge-observability --kube-version 1.34.4 >"$rendered/chart.yaml"; }
 
 kubeconform() {
     local schemas

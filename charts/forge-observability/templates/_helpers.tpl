@@ -1,5 +1,7 @@
 {{- define "forge.fullname" -}}
-{{- if contains .Chart.Name .Release.Name -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 52 | trimSuffix "-" -}}
+{{- else if contains .Chart.Name .Release.Name -}}
 {{- .Release.Name | trunc 52 | trimSuffix "-" -}}
 {{- else -}}
 {{- printf "%s-%s" .Release.Name .Chart.Name | trunc 52 | trimSuffix "-" -}}
@@ -7,7 +9,7 @@
 {{- end -}}
 
 {{- define "forge.serviceAccount" -}}
-{{- .Values.serviceAccount.name | default (include "forge.fullname" .) -}}
+{{- .Values.serviceAccount.name | default (.Values.serviceAccount.create | ternary (include "forge.fullname" .) "default") -}}
 {{- end -}}
 
 {{- /* As the operator names it (forge_operator.leader.lease_name). */ -}}
@@ -26,18 +28,24 @@ app.kubernetes.io/component: operator
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
 {{- end -}}
 
 {{- define "forge.image" -}}
 {{- $image := index .root.Values.images .name -}}
-{{- printf "%s:%s" $image.repository ($image.tag | default .root.Chart.AppVersion) -}}
+{{- with .root.Values.imageRegistry }}{{ trimSuffix "/" . }}/{{ end -}}
+{{- $image.repository }}:{{ $image.tag | default .root.Chart.AppVersion -}}
+{{- with $image.digest }}@{{ . }}{{ end -}}
 {{- end -}}
 
-{{- /* What the operator may do in the namespaces whose stacks it reconciles: the verbs that its code uses, no more. */ -}}
+{{- /* What the operator may do in the namespaces whose stacks it reconciles: the verbs that its code uses, no more.
+   A server-side apply needs patch, and create for what is not there yet. */ -}}
 {{- define "forge.rules" -}}
 - apiGroups: [observability.forge.dev]
   resources: [observabilitystacks]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [observability.forge.dev]
   resources: [observabilitystacks/status]
   verbs: [update]
@@ -53,27 +61,38 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods]
   verbs: [list, watch]
 - apiGroups: [""]
-  resources: [configmaps, services, serviceaccounts]
-  verbs: [list, watch, create, patch, delete]
+  resources: [serviceaccounts]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [""]
+  resources: [configmaps, services]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [apps]
-  resources: [deployments, statefulsets]
-  verbs: [list, watch, create, patch, delete]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [cronjobs]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [batch]
   resources: [jobs]
-  verbs: [list, watch, create, delete]
+  verbs: [get, list, watch, create, delete]
 - apiGroups: [networking.k8s.io]
   resources: [ingresses, networkpolicies]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
-  verbs: [list, watch, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [monitoring.coreos.com]
   resources: [servicemonitors]
-  verbs: [list, create, patch, delete]
+  verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create]
+{{- end -}}
+
+{{- /* The metrics' Service, and so the job by which Prometheus knows the operator. */ -}}
+{{- define "forge.metricsName" -}}
+{{ include "forge.fullname" . }}-metrics
 {{- end -}}
