@@ -56,31 +56,38 @@ def decide_transform(
     status: TransformStatus,
     running: bool,
     settings: Transform,
+    generation: int = 0,
+    requested: bool = False,
 ) -> RunTransform | Wait:
     """Whether a transform must run now.
 
     `finished` are the finished loads whose evidence still exists, `expected` the sources that take part (not
-    suspended), `status` the committed position, `running` whether a transform has not ended yet.
+    suspended), `status` the committed position, `running` whether a transform has not ended yet, `generation` that of
+    the spec, `requested` whether somebody asked for one: that waits for nothing but the one that runs.
     A load is covered only by a successful transform that began after it, so one that ends while a transform runs
     waits for the next. Bursts coalesce: the transform waits until no load ended for the settle time, but no load waits
-    longer than the longest wait; when every expected source has a load waiting, nothing is left to wait for.
+    longer than the longest wait; when every expected source has a load waiting, nothing is left to wait for. A failed
+    one is tried again later and later, but at once with another spec: that may be the cure.
     """
     if running:
         return Wait(None, "a transform is running")
     pending = sorted((load for load in finished if load.uid not in status.consumed), key=lambda load: load.uid)
+    sources = tuple(sorted({load.source for load in pending}))
+    run = RunTransform(status.sequence + 1, tuple(load.uid for load in pending), sources)
+    if requested:
+        return run
     if not pending:
         return Wait(None, "every finished load is covered")
     ended = [load.ended_at for load in pending]
-    sources = tuple(sorted({load.source for load in pending}))
     if set(expected) <= set(sources):
         due = max(ended)
     else:
         due = min(max(ended) + duration(settings.settle_time), min(ended) + duration(settings.longest_wait))
-    if status.failures and status.last_end_time:
+    if status.failures and status.last_end_time and status.failed_generation == generation:
         due = max(due, status.last_end_time + retry_delay(status.failures))
     if now < due:
         return Wait(due, f"{len(pending)} finished load(s) wait to be covered")
-    return RunTransform(status.sequence + 1, tuple(load.uid for load in pending), sources)
+    return run
 
 
 def commit_transform(
@@ -92,11 +99,14 @@ def commit_transform(
     existing: Iterable[str],
     started_at: datetime,
     ended_at: datetime,
+    generation: int = 0,
 ) -> TransformStatus:
     """The committed position after transform `sequence` ended; an older sequence changes nothing.
 
-    `covered` are the loads it was started for. `consumed` keeps only loads whose evidence (`existing`, uids) is still
-    there: a load without evidence cannot be asked for again.
+    `covered` are the loads it was started for, `generation` is that of the spec it was made from. `consumed` forgets
+    earlier loads whose evidence (not in `existing`, uids) is gone: a load without evidence cannot be asked for again.
+    Those just covered it keeps, seen or not: what was read may be older than the transform. Failures are counted
+    since the last success or change of the spec.
     """
     if sequence <= status.sequence:
         return status
@@ -104,15 +114,18 @@ def commit_transform(
         "sequence": sequence,
         "last_start_time": started_at,
         "last_end_time": ended_at,
-        "failures": 0 if succeeded else status.failures + 1,
+        "failures": 0,
+        "failed_generation": 0,
     }
-    if succeeded:
+    if not succeeded:
+        before = status.failures if status.failed_generation == generation else 0
+        change |= {"failures": before + 1, "failed_generation": generation}
+    else:
         loads = list(covered)
         newest = dict(status.covered)
         for load in loads:
             newest[load.source] = max(newest.get(load.source, load.ended_at), load.ended_at)
-        alive = set(existing)
-        consumed = ({*status.consumed} | {load.uid for load in loads}) & alive
+        consumed = ({*status.consumed} & {*existing}) | {load.uid for load in loads}
         change |= {"consumed": sorted(consumed), "covered": newest, "last_success_time": ended_at}
     return status.model_copy(update=change)
 

@@ -18,12 +18,12 @@ from pydantic import (
     ConfigDict,
     Field,
     JsonValue,
-    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
 
 from forge_stack.duration import seconds
+from forge_stack.pods import Image, PodTemplate, Quantity, Resources, Text
 from forge_stack.schedule import CRON_CEL_PATTERN, is_cron
 from forge_stack.schema import Matches, Part, Rule
 from forge_stack.wire import TransformRequest, TransformSource, TransformSummary
@@ -49,7 +49,6 @@ Duration = Annotated[
         "not a duration; write numbers with s, m, h or d, e.g. 90s, 10m, 1h30m or 7d (at most 99999d)",
     ),
 ]
-Text = Annotated[str, Field(min_length=1, max_length=253)]
 SecretName = Annotated[
     Text,
     # It becomes a part of a URL path: nothing but a name may pass.
@@ -79,27 +78,6 @@ ProjectKey = Annotated[
 _name = Matches(
     r"^[a-z]([-a-z0-9]*[a-z0-9])?$", "not a name; write lower-case letters, digits and -, beginning with a letter"
 )
-_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$"
-
-
-def _quantity(value: str | int) -> str | int:
-    if not re.fullmatch(_QUANTITY, str(value)):
-        raise ValueError(f"{value!r} is not a quantity; write a number and its unit, e.g. 500m, 2G or 10Gi")
-    return value
-
-
-Quantity = Annotated[
-    str | int,
-    Field(union_mode="left_to_right"),
-    AfterValidator(_quantity),
-    WithJsonSchema(
-        {
-            "x-kubernetes-int-or-string": True,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
-            "pattern": _QUANTITY,
-        }
-    ),
-]
 
 
 def _known_zone(name: str) -> str:
@@ -127,13 +105,6 @@ class SecretKeyRef(SecretRef):
     key: Text = Field(default="dsn", description="Key of the Secret whose value is used.")
 
 
-class Resources(Part):
-    """Compute resources of a container, as in a pod."""
-
-    requests: dict[str, Quantity] = Field(default_factory=dict, description="What the scheduler reserves.")
-    limits: dict[str, Quantity] = Field(default_factory=dict, description="What the container may use at most.")
-
-
 class Storage(Part):
     """The volume of each store replica."""
 
@@ -141,6 +112,18 @@ class Storage(Part):
     storage_class_name: Text | None = Field(
         default=None, description="StorageClass; the cluster's default when absent."
     )
+
+
+def _resources(cpu: str, memory: str, limit: str, description: str) -> Any:
+    default = Resources(requests={"cpu": cpu, "memory": memory}, limits={"memory": limit})
+    return Field(default=default, json_schema_extra={"default": default.model_dump()}, description=description)
+
+
+def _image(default: str) -> Any:
+    return Field(default=None, description=f"{default}; the operator's default when absent.")
+
+
+_POD_TEMPLATE: Any = Field(default=None, description="What is laid over these pods, and over the stack's podTemplate.")
 
 
 class ManagedStore(Part):
@@ -153,14 +136,12 @@ class ManagedStore(Part):
         description="Number of replicas. One in this version: a replicated store is an external one.",
     )
     storage: Storage = Field(default=Storage(), json_schema_extra={"default": {}}, description="The data volume.")
-    resources: Resources = Field(
-        default=Resources(), json_schema_extra={"default": {}}, description="Compute resources of the server."
+    # A stack keeps the default of the release under which it was written: a new one here replaces no pod.
+    resources: Resources = _resources("250m", "1Gi", "4Gi", "Compute resources of the server.")
+    image: Image | None = _image(
+        "Image of the server: ClickHouse's official one (clickhouse/clickhouse-server) or the embedded store's"
     )
-    image: Text | None = Field(
-        default=None,
-        description="Image of the server: ClickHouse's official one (clickhouse/clickhouse-server), or this project's "
-        "embedded store; the operator's default when absent.",
-    )
+    pod_template: PodTemplate | None = _POD_TEMPLATE
 
 
 class ExternalStore(Part):
@@ -381,11 +362,7 @@ class Source(Part):
     )
     time_zone: TimeZone = Field(default="Etc/UTC", description="Time zone of the schedule (IANA name).")
     suspend: bool = Field(default=False, description="No new loads while true; what was loaded stays.")
-    resources: Resources = Field(
-        default=Resources(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "1Gi"}),
-        json_schema_extra={"default": {"requests": {"cpu": "100m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}},
-        description="Compute resources of a load.",
-    )
+    resources: Resources = _resources("100m", "256Mi", "1Gi", "Compute resources of a load.")
 
     rules = (
         Rule(
@@ -418,6 +395,13 @@ class Source(Part):
         """The Secret that holds its credentials."""
         ref = self.connection.credentials_secret_ref
         return ref.name if ref else None
+
+
+class Loads(Part):
+    """What all loads share."""
+
+    image: Image | None = _image("Image of the load command")
+    pod_template: PodTemplate | None = _POD_TEMPLATE
 
 
 RePattern = Annotated[str, Field(max_length=256)]
@@ -543,11 +527,9 @@ class Transform(Part):
     variables: Variables = Field(
         default=Variables(), json_schema_extra={"default": {}}, description="Names and patterns."
     )
-    resources: Resources = Field(
-        default=Resources(requests={"cpu": "200m", "memory": "512Mi"}, limits={"memory": "2Gi"}),
-        json_schema_extra={"default": {"requests": {"cpu": "200m", "memory": "512Mi"}, "limits": {"memory": "2Gi"}}},
-        description="Compute resources of a transform.",
-    )
+    resources: Resources = _resources("200m", "512Mi", "2Gi", "Compute resources of a transform.")
+    image: Image | None = _image("Image of the dbt project and what runs it")
+    pod_template: PodTemplate | None = _POD_TEMPLATE
 
     rules = (
         Rule(
@@ -586,11 +568,14 @@ class Api(Part):
     """The API over gold."""
 
     replicas: int = Field(default=1, ge=0, le=32, description="Number of pods.")
-    resources: Resources = Field(
-        default=Resources(requests={"cpu": "50m", "memory": "192Mi"}, limits={"memory": "512Mi"}),
-        json_schema_extra={"default": {"requests": {"cpu": "50m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}},
-        description="Compute resources of a pod.",
+    autoscaled: bool = Field(
+        default=False,
+        description="Leave the number of pods to an autoscaler of the Deployment `STACK-api`; of `replicas` only a 0 "
+        "counts then.",
     )
+    resources: Resources = _resources("50m", "192Mi", "512Mi", "Compute resources of a pod.")
+    image: Image | None = _image("Image of the API")
+    pod_template: PodTemplate | None = _POD_TEMPLATE
     ingress: Ingress | None = Field(default=None, description="An Ingress; none when absent.")
     auth: Auth = Field(default=Auth(), json_schema_extra={"default": {}}, description="Authentication.")
 
@@ -644,6 +629,9 @@ class StackSpec(Part):
     """What is wanted."""
 
     suspend: bool = Field(default=False, description="No new loads and transforms while true; store and API stay.")
+    pod_template: PodTemplate | None = Field(
+        default=None, description="What is laid over every pod: of the store, the loads, the transforms and the API."
+    )
     store: Store = Field(
         default=Store(managed=ManagedStore()),
         json_schema_extra={"default": {"managed": {}}},
@@ -655,6 +643,7 @@ class StackSpec(Part):
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         description="What is loaded.",
     )
+    loads: Loads = Field(default=Loads(), json_schema_extra={"default": {}}, description="What all loads share.")
     transform: Transform = Field(
         default=Transform(), json_schema_extra={"default": {}}, description="The dbt run after loads."
     )

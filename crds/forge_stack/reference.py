@@ -35,20 +35,28 @@ def _row(name: str, part: dict[str, Any], required: bool) -> str:
     return f"| `{name}` | {_type(part)} | {default} | {text} |".replace("{{", "{ {")
 
 
-def _section(path: str, part: dict[str, Any]) -> list[str]:
+def _section(path: str, part: dict[str, Any], told: dict[str, str]) -> list[str]:
+    """A part and what is in it; what was told before is named by its path. `told` grows."""
     properties = part.get("properties", {})
     if not properties:
         return []
+    what = json.dumps([properties, part.get("x-kubernetes-validations")], sort_keys=True)
+    if what in told:
+        return [f"\n## {path}\n", f"As {told[what]}."]
+    told[what] = path
     lines = [f"\n## {path}\n", "| field | type | default | meaning |", "| --- | --- | --- | --- |"]
     lines += [_row(name, child, name in part.get("required", [])) for name, child in properties.items()]
     lines += [f"\n- {rule['message']}" for rule in part.get("x-kubernetes-validations", [])]
     for name, child in properties.items():
-        lines += _section(f"{path}.{name}", child)
-        lines += _section(f"{path}.{name}[]", child.get("items", {}))
+        lines += _section(f"{path}.{name}", child, told)
+        lines += _section(f"{path}.{name}[]", child.get("items", {}), told)
     return lines
 
 
 def render() -> str:
     """The page."""
     schema = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
-    return "\n".join([_HEAD, *_section("spec", schema["spec"]), *_section("status", schema["status"])]) + "\n"
+    told: dict[str, str] = {}
+    return (
+        "\n".join([_HEAD, *(line for part in ("spec", "status") for line in _section(part, schema[part], told))]) + "\n"
+    )

@@ -5,19 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from forge_stack import wire
+from forge_stack.model import Api
 
 from forge_operator.builders.common import (
     DSN_DIR,
     TOKEN_DIR,
     Inputs,
+    Shape,
     budget,
     child,
     container,
     env,
-    labels,
     pod_selector,
-    pod_spec,
-    resources,
+    pod_template,
     secret_volume,
 )
 from forge_operator.names import CHILDREN, SECRETS_ANNOTATION, Manifest, api_name, token_secret
@@ -33,9 +33,14 @@ def children(inputs: Inputs) -> list[Manifest]:
     return [
         deployment(inputs),
         service(inputs),
-        *([disruption_budget(inputs)] if wanted.replicas > 1 else []),
+        *([disruption_budget(inputs)] if several(wanted) else []),
         *([ingress(inputs)] if wanted.ingress else []),
     ]
+
+
+def several(wanted: Api) -> bool:
+    """Whether more than one pod may run."""
+    return wanted.replicas > 1 or (wanted.autoscaled and wanted.replicas > 0)
 
 
 def token_name(inputs: Inputs) -> str:
@@ -74,12 +79,12 @@ def deployment(inputs: Inputs) -> Manifest:
         variables[wire.ENV_API_TOKEN_FILE] = f"{TOKEN_DIR}/token"
         mounts.append({"name": "token", "mountPath": TOKEN_DIR, "readOnly": True})
         volumes.append(secret_volume("token", token, {"token": "token"}))
+    shape = Shape(COMPONENT, "api", wanted.image, wanted.resources, wanted.pod_template, several(wanted))
     program = container(
         inputs,
-        COMPONENT,
-        "api",
+        shape,
+        env(**variables),
         ports=[{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
-        env=env(**variables),
         volumeMounts=mounts,
         startupProbe={"httpGet": {"path": "/healthz", "port": "http"}, "periodSeconds": 1, "failureThreshold": 60},
         readinessProbe={
@@ -95,35 +100,24 @@ def deployment(inputs: Inputs) -> Manifest:
             "failureThreshold": 6,
         },
     )
-    if asked := resources(wanted.resources):
-        program["resources"] = asked
-    spec: dict[str, Any] = pod_spec(inputs, terminationGracePeriodSeconds=30, containers=[program], volumes=volumes)
-    if wanted.replicas > 1:
-        spec["topologySpreadConstraints"] = [
-            {
-                "maxSkew": 1,
-                "topologyKey": "kubernetes.io/hostname",
-                "whenUnsatisfiable": "ScheduleAnyway",
-                "labelSelector": {"matchLabels": pod_selector(inputs, COMPONENT)},
-            }
-        ]
     return child(
         inputs,
         CHILDREN["Deployment"],
         api_name(inputs.name),
         COMPONENT,
         spec={
-            "replicas": wanted.replicas,
+            **({} if wanted.autoscaled and wanted.replicas else {"replicas": wanted.replicas}),
             "revisionHistoryLimit": 3,
             "selector": {"matchLabels": pod_selector(inputs, COMPONENT)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
-            "template": {
-                "metadata": {
-                    "labels": labels(inputs, COMPONENT),
-                    "annotations": {SECRETS_ANNOTATION: inputs.api_hash},
-                },
-                "spec": spec,
-            },
+            "template": pod_template(
+                inputs,
+                shape,
+                annotations={SECRETS_ANNOTATION: inputs.api_hash},
+                terminationGracePeriodSeconds=30,
+                containers=[program],
+                volumes=volumes,
+            ),
         },
     )
 

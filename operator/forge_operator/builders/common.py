@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from forge_stack.model import API_VERSION, KIND, ObservabilityStack, Resources
+from forge_stack.model import API_VERSION, KIND, ObservabilityStack
+from forge_stack.pods import PodTemplate, Resources, TopologySpread, overlaid
+from forge_stack.schema import Part
 
 from forge_operator.names import (
     CHILDREN,
@@ -116,18 +118,34 @@ def child(
     }
 
 
-def resources(wanted: Resources) -> dict[str, Any]:
-    """Compute resources, as in a pod."""
-    return wanted.model_dump(mode="json", exclude_defaults=True)
+@dataclass(frozen=True)
+class Shape:
+    """What the stack and the operator's settings say of one component's pods.
+
+    `program` is the key of the settings' images; `image` the stack's own, if it names one. `several` says that pods of
+    it run side by side for as long as the component is wanted.
+    """
+
+    component: str
+    program: str
+    image: str | None
+    resources: Resources
+    template: PodTemplate | None
+    several: bool = False
 
 
-def container(inputs: Inputs, name: str, image: str, **more: Any) -> dict[str, Any]:
-    """A container that may write only where a volume is mounted and gains no privilege."""
-    pull_policy = inputs.settings.pull_policies.get(image, "")
+def container(inputs: Inputs, shape: Shape, variables: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+    """The component's container: it may write only where a volume is mounted and gains no privilege."""
+    pull_policy = inputs.settings.pull_policies.get(shape.program, "")
+    own = {variable["name"] for variable in variables}
+    added = [v for v in overlaid(inputs.stack.spec.pod_template, shape.template).env if v.name not in own]
+    resources = shape.resources.model_dump(mode="json", exclude_defaults=True)
     return {
-        "name": name,
-        "image": inputs.settings.images[image],
+        "name": shape.component,
+        "image": shape.image or inputs.settings.images[shape.program],
         **({"imagePullPolicy": pull_policy} if pull_policy else {}),
+        **({"resources": resources} if resources else {}),
+        "env": [*variables, *(_dump(variable) for variable in added)],
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -137,18 +155,65 @@ def container(inputs: Inputs, name: str, image: str, **more: Any) -> dict[str, A
     }
 
 
-def pod_spec(inputs: Inputs, **more: Any) -> dict[str, Any]:
-    """What every pod has. The images name a numeric user, so that no uid is pinned here (the store's is)."""
-    context = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **more.pop("securityContext", {})}
-    pull_secrets = [{"name": name} for name in inputs.settings.pull_secrets]
-    return {
-        "serviceAccountName": inputs.name,
-        "automountServiceAccountToken": False,
-        "enableServiceLinks": False,
-        "securityContext": context,
-        **({"imagePullSecrets": pull_secrets} if pull_secrets else {}),
-        **more,
+def pod_template(
+    inputs: Inputs,
+    shape: Shape,
+    *,
+    more: Mapping[str, str] | None = None,
+    annotations: Mapping[str, str] | None = None,
+    security_context: Mapping[str, Any] | None = None,
+    **spec: Any,
+) -> dict[str, Any]:
+    """The template of the component's pods: what every pod has, with what the stack lays over it.
+
+    The images name a numeric user, so that no uid is pinned here (the store's is). Nothing that is empty is written:
+    the API server would drop it, or fill it in, and call it a change.
+    """
+    over = overlaid(inputs.stack.spec.pod_template, shape.template)
+    context = _dump(over.security_context) if over.security_context else {}
+    pull_secrets = dict.fromkeys([*inputs.settings.pull_secrets, *over.image_pull_secrets])
+    placed = {
+        "imagePullSecrets": [{"name": name} for name in pull_secrets],
+        "nodeSelector": over.node_selector,
+        "tolerations": [_dump(toleration) for toleration in over.tolerations],
+        "affinity": _dump(over.affinity) if over.affinity else {},
+        "topologySpreadConstraints": _spread(inputs, shape, over),
+        "priorityClassName": over.priority_class_name,
     }
+    notes = {**over.annotations, **(annotations or {})}
+    return {
+        "metadata": {
+            "labels": labels(inputs, shape.component, {**over.labels, **(more or {})}),
+            **({"annotations": notes} if notes else {}),
+        },
+        "spec": {
+            "serviceAccountName": inputs.name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "seccompProfile": {"type": "RuntimeDefault"},
+                **(security_context or {}),
+                **context,
+            },
+            **{name: value for name, value in placed.items() if value},
+            **spec,
+        },
+    }
+
+
+def _dump(part: Part) -> dict[str, Any]:
+    """As in a pod: what is absent or empty is left out."""
+    return {name: value for name, value in part.model_dump(by_alias=True).items() if value not in (None, "", {})}
+
+
+def _spread(inputs: Inputs, shape: Shape, over: PodTemplate) -> list[dict[str, Any]]:
+    """Over nodes, where possible, unless the stack says otherwise."""
+    wanted = over.topology_spread_constraints
+    if not wanted and shape.several:
+        wanted = [TopologySpread(topology_key="kubernetes.io/hostname")]
+    selected = {"labelSelector": {"matchLabels": pod_selector(inputs, shape.component)}}
+    return [{**_dump(constraint), **selected} for constraint in wanted]
 
 
 def secret_volume(name: str, secret: str, items: Mapping[str, str] | None = None) -> dict[str, Any]:

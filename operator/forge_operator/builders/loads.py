@@ -12,12 +12,12 @@ from forge_operator.builders.common import (
     DSN_DIR,
     WORK_DIR,
     Inputs,
+    Shape,
     child,
     container,
     env,
     labels,
-    pod_spec,
-    resources,
+    pod_template,
     secret_volume,
 )
 from forge_operator.names import CHILDREN, FIRST_LABEL, SOURCE_LABEL, Manifest, first_load_name, load_name
@@ -96,31 +96,29 @@ def job_spec(inputs: Inputs, source: Source) -> dict[str, Any]:
         variables[wire.ENV_CREDENTIALS_DIR] = CREDENTIALS_DIR
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})
         volumes.append(secret_volume("credentials", source.secret_name))
+    shared = inputs.stack.spec.loads
+    shape = Shape(COMPONENT, "pipelines", shared.image, source.resources, shared.pod_template)
     program = container(
         inputs,
-        COMPONENT,
-        "pipelines",
+        shape,
+        env(**variables),
         args=[source.name],
-        env=env(**variables),
         volumeMounts=mounts,
         terminationMessagePolicy="File",
     )
-    if wanted := resources(source.resources):
-        program["resources"] = wanted
     return {
         "backoffLimit": 1,
         "activeDeadlineSeconds": LONGEST_LOAD,
         "podFailurePolicy": {
             "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
         },
-        "template": {
-            "metadata": {"labels": labels(inputs, COMPONENT, {SOURCE_LABEL: source.name})},
-            "spec": pod_spec(
-                inputs,
-                restartPolicy="Never",
-                terminationGracePeriodSeconds=GRACE,
-                containers=[program],
-                volumes=volumes,
-            ),
-        },
+        "template": pod_template(
+            inputs,
+            shape,
+            more={SOURCE_LABEL: source.name},
+            restartPolicy="Never",
+            terminationGracePeriodSeconds=GRACE,
+            containers=[program],
+            volumes=volumes,
+        ),
     }

@@ -6,7 +6,7 @@ from typing import Any
 
 from forge_operator.builders import api, loads, store, transform
 from forge_operator.builders.common import Inputs, child, pod_selector
-from forge_operator.names import CHILDREN, CLIENT_LABEL, COMPONENT_LABEL, STACK_LABEL, Manifest
+from forge_operator.names import CHILDREN, CLIENT_LABEL, COMPONENT_LABEL, NAME_LABEL, STACK_LABEL, Manifest
 
 
 def policies(inputs: Inputs) -> list[Manifest]:
@@ -33,6 +33,11 @@ def policies(inputs: Inputs) -> list[Manifest]:
             }
         },
         {"podSelector": {"matchLabels": {CLIENT_LABEL: inputs.name}}},
+        # To the operator, this store may be another stack's external one, and it asks those whether they answer.
+        {
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": inputs.settings.namespace}},
+            "podSelector": {"matchLabels": {NAME_LABEL: "forge-observability", COMPONENT_LABEL: "operator"}},
+        },
     ]
     result = [
         _policy(inputs, "jobs", jobs, []),

@@ -16,14 +16,13 @@ from forge_stack.wire import StoreDsn
 
 from forge_operator.builders.common import (
     Inputs,
+    Shape,
     budget,
     child,
     container,
     env,
-    labels,
     pod_selector,
-    pod_spec,
-    resources,
+    pod_template,
 )
 from forge_operator.names import CHILDREN, CONFIG_ANNOTATION, SECRETS_ANNOTATION, Manifest, store_name, store_secret
 
@@ -218,12 +217,13 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
     policy = inputs.stack.spec.deletion_policy
     config = render(server_config())
     ping = {"httpGet": {"path": "/ping", "port": "http"}}
+    shape = Shape(
+        "store", "store", managed.image, managed.resources, managed.pod_template, several=managed.replicas > 1
+    )
     server = container(
         inputs,
-        "store",
-        "store",
-        ports=[{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
-        env=[
+        shape,
+        [
             *env(CLICKHOUSE_SKIP_USER_SETUP="1", CLICKHOUSE_DO_NOT_CHOWN="1", CLICKHOUSE_WATCHDOG_ENABLE="0"),
             *(
                 {"name": f"FORGE_STORE_{user}_SHA256", "valueFrom": {"secretKeyRef": {"name": ref, "key": key}}}
@@ -233,6 +233,7 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
                 )
             ),
         ],
+        ports=[{"name": "http", "containerPort": HTTP_PORT, "protocol": "TCP"}],
         volumeMounts=[
             {"name": "data", "mountPath": "/var/lib/clickhouse"},
             {"name": "logs", "mountPath": "/var/log/clickhouse-server"},
@@ -245,10 +246,6 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
         readinessProbe={**ping, "periodSeconds": 5, "failureThreshold": 3, "timeoutSeconds": 3},
         livenessProbe={**ping, "periodSeconds": 10, "failureThreshold": 12, "timeoutSeconds": 5},
     )
-    if managed.image:
-        server["image"] = managed.image
-    if wanted := resources(managed.resources):
-        server["resources"] = wanted
 
     def file(volume: str, key: str) -> dict[str, Any]:
         return {
@@ -275,31 +272,27 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
             # Deleted volumes follow the StatefulSet, which follows its stack: no finalizer is needed.
             "persistentVolumeClaimRetentionPolicy": {"whenDeleted": policy, "whenScaled": "Retain"},
             "volumeClaimTemplates": claim_templates(inputs, managed),
-            "template": {
-                "metadata": {
-                    "labels": labels(inputs, "store"),
-                    "annotations": {
-                        CONFIG_ANNOTATION: hashlib.sha256(config.encode()).hexdigest()[:16],
-                        SECRETS_ANNOTATION: inputs.store_hash,
-                    },
+            "template": pod_template(
+                inputs,
+                shape,
+                annotations={
+                    CONFIG_ANNOTATION: hashlib.sha256(config.encode()).hexdigest()[:16],
+                    SECRETS_ANNOTATION: inputs.store_hash,
                 },
-                "spec": pod_spec(
-                    inputs,
-                    securityContext={
-                        "runAsUser": USER_ID,
-                        "runAsGroup": USER_ID,
-                        "fsGroup": USER_ID,
-                        "fsGroupChangePolicy": "OnRootMismatch",
-                    },
-                    terminationGracePeriodSeconds=SHUTDOWN_WAIT * 2,
-                    containers=[server],
-                    volumes=[
-                        file("server-config", "server.yaml"),
-                        file("user-config", "users.yaml"),
-                        {"name": "logs", "emptyDir": {}},
-                        {"name": "tmp", "emptyDir": {}},
-                    ],
-                ),
-            },
+                security_context={
+                    "runAsUser": USER_ID,
+                    "runAsGroup": USER_ID,
+                    "fsGroup": USER_ID,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                },
+                terminationGracePeriodSeconds=SHUTDOWN_WAIT * 2,
+                containers=[server],
+                volumes=[
+                    file("server-config", "server.yaml"),
+                    file("user-config", "users.yaml"),
+                    {"name": "logs", "emptyDir": {}},
+                    {"name": "tmp", "emptyDir": {}},
+                ],
+            ),
         },
     )

@@ -13,12 +13,11 @@ from forge_operator.builders.common import (
     DSN_DIR,
     WORK_DIR,
     Inputs,
+    Shape,
     child,
     container,
     env,
-    labels,
-    pod_spec,
-    resources,
+    pod_template,
     secret_volume,
 )
 from forge_operator.names import CHILDREN, COVERS_ANNOTATION, SEQUENCE_LABEL, Manifest, transform_name
@@ -47,11 +46,11 @@ def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
     """Transform number `sequence`, for the loads it covers."""
     spec = inputs.stack.spec
     request = spec.transform_request(load.source for load in covers)
+    shape = Shape(COMPONENT, "dbt", spec.transform.image, spec.transform.resources, spec.transform.pod_template)
     program = container(
         inputs,
-        COMPONENT,
-        "dbt",
-        env=env(
+        shape,
+        env(
             **{
                 wire.ENV_TRANSFORM: request.model_dump_json(by_alias=True),
                 wire.ENV_STORE_DSN_FILE: f"{DSN_DIR}/dsn",
@@ -65,8 +64,6 @@ def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
             {"name": "store", "mountPath": DSN_DIR, "readOnly": True},
         ],
     )
-    if wanted := resources(spec.transform.resources):
-        program["resources"] = wanted
     manifest = child(
         inputs,
         CHILDREN["Job"],
@@ -80,20 +77,19 @@ def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
             "podFailurePolicy": {
                 "rules": [{"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}]
             },
-            "template": {
-                "metadata": {"labels": labels(inputs, COMPONENT, {SEQUENCE_LABEL: str(sequence)})},
-                "spec": pod_spec(
-                    inputs,
-                    restartPolicy="Never",
-                    terminationGracePeriodSeconds=60,
-                    containers=[program],
-                    volumes=[
-                        {"name": "work", "emptyDir": {}},
-                        {"name": "tmp", "emptyDir": {}},
-                        secret_volume("store", inputs.store_secret, {inputs.dsn_key: "dsn"}),
-                    ],
-                ),
-            },
+            "template": pod_template(
+                inputs,
+                shape,
+                more={SEQUENCE_LABEL: str(sequence)},
+                restartPolicy="Never",
+                terminationGracePeriodSeconds=60,
+                containers=[program],
+                volumes=[
+                    {"name": "work", "emptyDir": {}},
+                    {"name": "tmp", "emptyDir": {}},
+                    secret_volume("store", inputs.store_secret, {inputs.dsn_key: "dsn"}),
+                ],
+            ),
         },
     )
     manifest["metadata"]["annotations"] = {COVERS_ANNOTATION: encode_covers(covers)}

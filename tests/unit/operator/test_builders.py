@@ -20,6 +20,7 @@ from forge_stack.wire import StoreDsn, TransformRequest
 from stack_objects import NOW, make_settings, make_stack
 
 SNAPSHOT = Path(__file__).parent / "children.yaml"
+CHART = Path(__file__).parents[3] / "charts" / "forge-observability"
 Manifest = dict[str, Any]
 
 
@@ -73,21 +74,196 @@ def test_data_volumes_have_no_owner(inputs: Inputs) -> None:
     assert sets[0]["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete"
 
 
-def test_every_pod_is_restricted(inputs: Inputs) -> None:
+def laid_over(manifest: Manifest) -> None:
+    """Everything that a stack may lay over its pods, at both levels."""
+    manifest["spec"]["podTemplate"] = {
+        "labels": {"team": "platform", "stage": "prod"},
+        "annotations": {"example.com/owner": "platform", "observability.forge.dev/secrets": "mine"},
+        "nodeSelector": {"pool": "data"},
+        "tolerations": [{"key": "data", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60}],
+        "affinity": {"podAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}},
+        "topologySpreadConstraints": [{"topologyKey": "topology.kubernetes.io/zone"}],
+        "priorityClassName": "batch",
+        "imagePullSecrets": ["mirror", "registry"],
+        "securityContext": {"runAsUser": 5000, "fsGroup": 5000},
+        "env": [{"name": "HTTPS_PROXY", "value": "http://proxy:3128"}, {"name": "NO_PROXY"}],
+    }
+    nearer = {
+        "labels": {"stage": "test"},
+        "nodeSelector": {"disk": "fast"},
+        "tolerations": [{"key": "spot", "value": "yes"}],
+        "affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}},
+        "topologySpreadConstraints": [{"topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule"}],
+        "priorityClassName": "high",
+        "securityContext": {"runAsUser": 6000, "runAsGroup": 6000},
+        "env": [{"name": "HTTPS_PROXY", "value": "http://nearer:3128"}],
+    }
+    for part in (manifest["spec"]["store"]["managed"], manifest["spec"].setdefault("loads", {})):
+        part["podTemplate"] = nearer
+        part["image"] = "mirror.example/other:2"
+
+
+def covered_with(inputs: Inputs, change: Any = laid_over) -> Inputs:
+    return replace(inputs, stack=make_stack(change))
+
+
+def by_component(manifests: list[Manifest]) -> dict[str, Manifest]:
+    """One pod template of each component."""
+    return {t["metadata"]["labels"]["app.kubernetes.io/component"]: t for _, t in pod_templates(manifests)}
+
+
+def test_what_a_stack_lays_over_its_pods(inputs: Inputs) -> None:
+    templates = by_component(everything(covered_with(inputs)))
+    api_pod, store_pod = templates["api"], templates["store"]
+    assert api_pod["metadata"]["labels"].items() >= {"team": "platform", "stage": "prod"}.items()
+    assert store_pod["metadata"]["labels"].items() >= {"team": "platform", "stage": "test"}.items()
+    assert api_pod["spec"]["nodeSelector"] == {"pool": "data"}
+    assert store_pod["spec"]["nodeSelector"] == {"pool": "data", "disk": "fast"}
+    assert [t["key"] for t in store_pod["spec"]["tolerations"]] == ["data", "spot"]
+    assert store_pod["spec"]["tolerations"][1] == {"key": "spot", "operator": "Equal", "value": "yes"}
+    assert set(store_pod["spec"]["affinity"]) == {"nodeAffinity"}
+    assert (api_pod["spec"]["priorityClassName"], store_pod["spec"]["priorityClassName"]) == ("batch", "high")
+    assert [s["name"] for s in store_pod["spec"]["imagePullSecrets"]] == ["registry", "mirror"]
+    context = store_pod["spec"]["securityContext"]
+    assert (context["runAsUser"], context["runAsGroup"], context["fsGroup"]) == (6000, 6000, 5000)
+    constraint = {
+        "topologyKey": "kubernetes.io/hostname",
+        "maxSkew": 1,
+        "whenUnsatisfiable": "DoNotSchedule",
+        "labelSelector": {"matchLabels": {STACK_LABEL: "acme", "app.kubernetes.io/component": "store"}},
+    }
+    assert store_pod["spec"]["topologySpreadConstraints"] == [constraint]
+    for component, proxy in (("api", "proxy"), ("transform", "proxy"), ("load", "nearer"), ("store", "nearer")):
+        variables = templates[component]["spec"]["containers"][0]["env"]
+        assert [v.get("value") for v in variables if v["name"] == "HTTPS_PROXY"] == [f"http://{proxy}:3128"]
+        assert {"name": "NO_PROXY"} in variables
+    assert {c: t["spec"]["containers"][0]["image"] for c, t in templates.items()} == {
+        "store": "mirror.example/other:2",
+        "load": "mirror.example/other:2",
+        "transform": "forge/dbt:1",
+        "api": "forge/api:1",
+    }
+
+
+def test_what_is_laid_over_replaces_nothing_of_ours(inputs: Inputs) -> None:
+    """Labels by which pods are found, the annotations that restart them, the variables that they are told by."""
+    bare, covered = (by_component(everything(each)) for each in (inputs, covered_with(inputs)))
+    for component, template in bare.items():
+        over = covered[component]
+        assert template["metadata"]["labels"].items() <= over["metadata"]["labels"].items()
+        assert template["metadata"].get("annotations", {}).items() <= over["metadata"].get("annotations", {}).items()
+        variables = over["spec"]["containers"][0]["env"]
+        assert [v for v in template["spec"]["containers"][0]["env"] if v not in variables] == []
+        assert len({v["name"] for v in variables}) == len(variables)
+
+
+@pytest.mark.parametrize(
+    ("place", "changed"),
+    [
+        (("store", "managed"), {"StatefulSet"}),
+        (("loads",), {"CronJob", "Job load"}),
+        (("transform",), {"Job transform"}),
+        (("api",), {"Deployment"}),
+    ],
+)
+def test_another_image_of_a_component_changes_only_its_pods(
+    inputs: Inputs, place: tuple[str, ...], changed: set[str]
+) -> None:
+    def another(manifest: Manifest) -> None:
+        part = manifest["spec"]
+        for name in place:
+            part = part.setdefault(name, {})
+        part["image"] = "mirror.example/other:2"
+
+    before, after = everything(inputs), everything(covered_with(inputs, another))
+    seen = [m for m, n in zip(before, after, strict=True) if m != n]
+    names = {
+        m["kind"] + (f" {m['metadata']['labels']['app.kubernetes.io/component']}" if m["kind"] == "Job" else "")
+        for m in seen
+    }
+    assert names == changed
+
+
+def test_nothing_empty_is_asked_for(inputs: Inputs) -> None:
+    """The API server drops or fills in what is empty, and would call each apply of it a change."""
+
+    def empty(value: object, path: str) -> Iterator[str]:
+        if value in ("", [], {}) and not path.endswith(("emptyDir", "podAffinity", "Execution", "nodeSelectorTerms")):
+            yield path
+        items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+        for name, item in items:
+            yield from empty(item, f"{path}.{name}")
+
+    for each in (inputs, covered_with(inputs)):
+        found = [path for m in everything(each) for path in empty(m, f"{m['kind']} {m['metadata']['name']}")]
+        assert found == []
+
+
+@pytest.mark.parametrize(
+    ("given", "replicas", "budgets"),
+    [
+        ({"replicas": 1}, 1, 0),
+        ({"replicas": 2}, 2, 1),
+        ({"replicas": 1, "autoscaled": True}, None, 1),
+        ({"replicas": 0, "autoscaled": True}, 0, 0),
+    ],
+)
+def test_an_autoscaler_is_left_the_replicas(
+    inputs: Inputs, given: Manifest, replicas: int | None, budgets: int
+) -> None:
+    def scaled(manifest: Manifest) -> None:
+        manifest["spec"]["api"] = given
+
+    children = desired_children(covered_with(inputs, scaled))
+    (deployment,) = [m for m in children if m["kind"] == "Deployment"]
+    assert deployment["spec"].get("replicas") == replicas
+    spread = deployment["spec"]["template"]["spec"].get("topologySpreadConstraints", [])
+    assert [c["topologyKey"] for c in spread] == ["kubernetes.io/hostname"] * budgets
+    named = [m for m in children if m["kind"] == "PodDisruptionBudget" and m["metadata"]["name"] == "acme-api"]
+    assert len(named) == budgets
+
+
+def test_who_reaches_the_store(inputs: Inputs) -> None:
+    policies = {m["metadata"]["name"]: m["spec"] for m in desired_children(inputs) if m["kind"] == "NetworkPolicy"}
+    assert "ingress" not in policies["acme-jobs"]
+    assert policies["acme-api"]["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
+    (rule,) = policies["acme-store"]["ingress"]
+    own, client, operator = rule["from"]
+    assert own["podSelector"]["matchExpressions"][0]["values"] == ["api", "load", "transform"]
+    assert client == {"podSelector": {"matchLabels": {"observability.forge.dev/store-client": "acme"}}}
+    assert operator["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "default"}}
+    # The selector of the chart's Deployment says what the operator's pods are called.
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
+    name = yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
+    labels = yaml.safe_load(
+        helpers.split('"forge.selector" -}}')[1]
+        .split("{{- end")[0]
+        .replace("{{ .Chart.Name }}", name)
+        .replace("{{ .Release.Name }}", "x")
+    )
+    assert operator["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+@pytest.mark.parametrize("change", [lambda _: None, laid_over])
+def test_every_pod_is_restricted(inputs: Inputs, change: Any) -> None:
     """The rules of the restricted Pod Security Standard, and two of our own: a read-only root, no token."""
     seen = 0
-    for name, template in pod_templates(everything(inputs)):
+    for name, template in pod_templates(everything(covered_with(inputs, change))):
         spec = template["spec"]
+        assert not {"hostNetwork", "hostPID", "hostIPC", "hostUsers"} & set(spec), name
+        assert spec["securityContext"].get("runAsUser") != 0, name
         assert spec["securityContext"]["runAsNonRoot"] is True, name
         assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
         assert spec["automountServiceAccountToken"] is False, name
-        assert spec["imagePullSecrets"] == [{"name": "registry"}], name
+        assert spec["imagePullSecrets"][0] == {"name": "registry"}, name
         assert {next(iter(set(v) - {"name"})) for v in spec["volumes"]} <= {"emptyDir", "secret", "configMap"}, name
         for container in spec["containers"]:
             context = container["securityContext"]
             assert context["allowPrivilegeEscalation"] is False, name
             assert context["capabilities"] == {"drop": ["ALL"]}, name
             assert context["readOnlyRootFilesystem"] is True, name
+            assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
+            assert container["resources"]["limits"].keys() == {"memory"}, name
         seen += 1
     assert seen == 8
 
