@@ -16,15 +16,24 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 ADDRESS = "10.89.0.1"
 PODS = "10.244.0.0/24"
 SERVICES = "10.96.0.0/16"
+API = "127.0.0.1:6443"
 API_SERVICE = "10.96.0.1"
 DNS_SERVICE = "10.96.0.10"
 NAME = "forge-node"
 PAUSE_IMAGE = "docker.io/local/pause:1"
+HOST_PATHS = "/tmp/hostpath_pv"  # where the controller manager makes volumes
+CONTROL_PLANE = (  # a client's name to the subject of its certificate
+    ("admin", "/O=system:masters/CN=admin"),
+    ("controller-manager", "/CN=system:kube-controller-manager"),
+    ("scheduler", "/CN=system:kube-scheduler"),
+)
+NODE = (("kubelet", f"/O=system:nodes/CN=system:node:{NAME}"), ("proxy", "/CN=system:kube-proxy"))
 
 
 def main() -> None:
@@ -34,7 +43,7 @@ def main() -> None:
     make_mounts(state)
     make_network()
     make_cgroups(state)
-    make_keys(state)
+    make_keys(state, (*CONTROL_PLANE, *NODE))
     make_configuration(state)
     components = start(state, binaries)
     threading.Thread(target=open_volumes, args=(state / "volumes",), daemon=True).start()
@@ -51,15 +60,20 @@ def make_mounts(state: Path) -> None:
     """
     mount("-t", "tmpfs", "tmpfs", "/run")
     for inside, at in {
-        "/tmp/hostpath_pv": "volumes",
+        HOST_PATHS: "volumes",
         "/var/lib/cni": "cni-results",
         "/var/lib/kubelet": "kubelet",
         "/var/log": "var-log",
     }.items():
-        (state / at).mkdir(exist_ok=True)
-        Path(inside).mkdir(parents=True, exist_ok=True)
-        mount("--bind", str(state / at), inside)
+        bind(state / at, inside)
     mount("--make-rshared", "/")  # volumes mounted by the kubelet must be seen by containerd's children
+
+
+def bind(folder: Path, inside: str) -> None:
+    """Makes `folder` what the tree sees at `inside`."""
+    folder.mkdir(exist_ok=True)
+    Path(inside).mkdir(parents=True, exist_ok=True)
+    mount("--bind", str(folder), inside)
 
 
 def mount(*arguments: str) -> None:
@@ -99,7 +113,8 @@ def cgroup_name(state: Path) -> str:
 # Keys and configuration
 
 
-def make_keys(state: Path) -> None:
+def make_keys(state: Path, clients: Iterable[tuple[str, str]]) -> None:
+    """The authority, the server's keys, and a kubeconfig for each client, who are pairs of a name and a subject."""
     pki = state / "pki"
     pki.mkdir()
     openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", pki / "sa.key")
@@ -108,21 +123,16 @@ def make_keys(state: Path) -> None:
     authority = ("-x509", "-keyout", pki / "ca.key", "-out", pki / "ca.crt", "-subj", "/CN=forge-test-ca")
     openssl("req", *new_key, *authority)
     addresses = f"IP:127.0.0.1,IP:{ADDRESS},IP:{API_SERVICE},DNS:localhost,DNS:kubernetes.default.svc"
-    for name, subject, alternative in (
-        ("apiserver", "/CN=kube-apiserver", addresses),
-        ("apiserver-kubelet", "/O=system:masters/CN=kube-apiserver-kubelet-client", ""),
-        ("admin", "/O=system:masters/CN=admin", ""),
-        ("controller-manager", "/CN=system:kube-controller-manager", ""),
-        ("scheduler", "/CN=system:kube-scheduler", ""),
-        ("kubelet", f"/O=system:nodes/CN=system:node:{NAME}", f"DNS:{NAME},IP:{ADDRESS},IP:127.0.0.1"),
-        ("proxy", "/CN=system:kube-proxy", ""),
-    ):
+    servers = {"apiserver": addresses, "kubelet": f"DNS:{NAME},IP:{ADDRESS},IP:127.0.0.1"}
+    clients = tuple(clients)
+    kubelet_client = ("apiserver-kubelet", "/O=system:masters/CN=kube-apiserver-kubelet-client")
+    for name, subject in (("apiserver", "/CN=kube-apiserver"), kubelet_client, *clients):
         files = ("-keyout", pki / f"{name}.key", "-out", pki / f"{name}.crt", "-subj", subject)
-        extension = ("-addext", f"subjectAltName={alternative}") if alternative else ()
+        extension = ("-addext", f"subjectAltName={servers[name]}") if name in servers else ()
         openssl("req", *new_key, "-x509", "-CA", pki / "ca.crt", "-CAkey", pki / "ca.key", *files, *extension,
                 "-addext", "basicConstraints=critical,CA:FALSE")  # fmt: skip
-    for name in ("admin", "controller-manager", "scheduler", "kubelet", "proxy"):
-        (state / f"{name}.kubeconfig").write_text(kubeconfig(state, name, "https://127.0.0.1:6443"))
+    for name, _ in clients:
+        (state / f"{name}.kubeconfig").write_text(kubeconfig(state, name, f"https://{API}"))
 
 
 def openssl(*arguments: str | Path) -> None:
@@ -274,16 +284,21 @@ class Components:
         self.logs.mkdir()
         self.names: dict[int, str] = {}  # by process id
 
-    def run(self, name: str, *arguments: str, program: Path | None = None) -> subprocess.Popen[bytes]:
+    def run(
+        self, name: str, *arguments: str, program: Path | None = None, pass_fds: Iterable[int] = ()
+    ) -> subprocess.Popen[bytes]:
+        command = [program or self.binaries / name, *arguments]
         with (self.logs / f"{name}.log").open("ab") as log:
-            process = subprocess.Popen([program or self.binaries / name, *arguments], stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=tuple(pass_fds)
+            )
         self.names[process.pid] = name
         return process
 
-    def end(self, process: subprocess.Popen[bytes]) -> None:
-        process.terminate()
+    def end(self, process: subprocess.Popen[bytes], how: signal.Signals = signal.SIGTERM) -> None:
+        del self.names[process.pid]  # first, so that its end is not taken for one that nobody wanted
+        process.send_signal(how)
         process.wait()
-        del self.names[process.pid]
 
     def wait(self) -> None:
         """Reaps what ends here, as process 1 must; a component that ends is written down, for `status` to say."""
@@ -296,17 +311,27 @@ class Components:
 
 def start(state: Path, binaries: Path) -> Components:
     """Starts all of them, in an order that spares waiting."""
-    pki, etc = state / "pki", state / "etc"
+    etc = state / "etc"
     components = Components(state, binaries)
     run = components.run
+    run("etcd", *etcd_flags(state))
+    run("kube-apiserver", *apiserver_flags(state), "--audit-log-maxsize=200", "--audit-log-maxbackup=2")
+    start_containerd(state, components)
+    run("forward", f"unix:{state}/api.sock", f"tcp:{API}")
+    while not is_ready(state, binaries):
+        time.sleep(0.2)
+    run("kube-controller-manager", *controller_manager_flags(state, 200),
+        "--allocate-node-cidrs", "--cluster-cidr=10.244.0.0/16")  # fmt: skip
+    run("kube-scheduler", *control_flags(state, "scheduler", 200))
+    run("kubelet", f"--config={etc}/kubelet.json", f"--kubeconfig={state}/kubelet.kubeconfig",
+        f"--hostname-override={NAME}", f"--node-ip={ADDRESS}")  # fmt: skip
+    run("kube-proxy", f"--config={etc}/proxy.json")
+    run("coredns", f"-conf={etc}/Corefile")
+    return components
 
-    def control(name: str, *arguments: str) -> None:
-        credentials = f"--kubeconfig={state}/{name.removeprefix('kube-')}.kubeconfig"
-        limits = ("--kube-api-qps=200", "--kube-api-burst=400")
-        run(name, credentials, "--leader-elect=false", "--bind-address=127.0.0.1", *limits, *arguments)
 
-    run(
-        "etcd",
+def etcd_flags(state: Path) -> tuple[str, ...]:
+    return (
         f"--data-dir={state}/etcd",
         "--listen-client-urls=http://127.0.0.1:2379",
         "--advertise-client-urls=http://127.0.0.1:2379",
@@ -314,8 +339,11 @@ def start(state: Path, binaries: Path) -> Components:
         "--unsafe-no-fsync",  # this data outlives nothing
         "--log-level=error",
     )
-    run(
-        "kube-apiserver",
+
+
+def apiserver_flags(state: Path) -> tuple[str, ...]:
+    pki = state / "pki"
+    return (
         "--etcd-servers=http://127.0.0.1:2379",
         "--bind-address=0.0.0.0",
         f"--advertise-address={ADDRESS}",
@@ -333,32 +361,27 @@ def start(state: Path, binaries: Path) -> Components:
         f"--service-account-signing-key-file={pki}/sa.key",
         f"--service-cluster-ip-range={SERVICES}",
         "--allow-privileged=true",
-        f"--audit-policy-file={etc}/audit.json",
+        f"--audit-policy-file={state}/etc/audit.json",
         f"--audit-log-path={state}/log/audit.log",
-        "--audit-log-maxsize=200",
-        "--audit-log-maxbackup=2",
     )
-    start_containerd(state, components)
-    run("forward", f"unix:{state}/api.sock", "tcp:127.0.0.1:6443")
-    while not is_ready(state, binaries):
-        time.sleep(0.2)
-    control(
-        "kube-controller-manager",
+
+
+def control_flags(state: Path, name: str, qps: int) -> tuple[str, ...]:
+    limits = (f"--kube-api-qps={qps}", f"--kube-api-burst={2 * qps}")
+    return (f"--kubeconfig={state}/{name}.kubeconfig", "--leader-elect=false", "--bind-address=127.0.0.1", *limits)
+
+
+def controller_manager_flags(state: Path, qps: int) -> tuple[str, ...]:
+    pki = state / "pki"
+    return (
+        *control_flags(state, "controller-manager", qps),
         f"--service-account-private-key-file={pki}/sa.key",
         f"--root-ca-file={pki}/ca.crt",
         f"--cluster-signing-cert-file={pki}/ca.crt",
         f"--cluster-signing-key-file={pki}/ca.key",
         "--use-service-account-credentials",
         "--enable-hostpath-provisioner",
-        "--allocate-node-cidrs",
-        "--cluster-cidr=10.244.0.0/16",
     )
-    control("kube-scheduler")
-    run("kubelet", f"--config={etc}/kubelet.json", f"--kubeconfig={state}/kubelet.kubeconfig",
-        f"--hostname-override={NAME}", f"--node-ip={ADDRESS}")  # fmt: skip
-    run("kube-proxy", f"--config={etc}/proxy.json")
-    run("coredns", f"-conf={etc}/Corefile")
-    return components
 
 
 def start_containerd(state: Path, components: Components) -> None:
