@@ -728,7 +728,12 @@ class TransformStatus(StatusPart):
     consumed: list[str] = Field(
         default_factory=list, description="Loads that a successful transform covered and whose evidence still exists."
     )
-    failures: int = Field(default=0, description="Transforms that failed since the last success.")
+    failures: int = Field(
+        default=0, description="Transforms that failed since the last success, or since the spec changed."
+    )
+    failed_generation: int = Field(
+        default=0, description="Generation of the spec with which the last transform failed; 0 when it succeeded."
+    )
     last_start_time: datetime | None = Field(default=None, description="When the last transform started.")
     last_end_time: datetime | None = Field(default=None, description="When the last transform ended.")
     last_success_time: datetime | None = Field(default=None, description="When the last successful transform ended.")

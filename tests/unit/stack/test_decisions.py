@@ -86,6 +86,62 @@ def test_a_failed_transform_is_tried_again_later_with_what_came_meanwhile() -> N
     assert decide(90, loads, failed) == RunTransform(2, ("1", "2"), ("a", "b"))
 
 
+def failed_with(generation: int, status: TransformStatus | None = None) -> TransformStatus:
+    """The position after one more transform of that generation's spec failed."""
+    before = status or TransformStatus()
+    return commit_transform(
+        status=before,
+        sequence=before.sequence + 1,
+        succeeded=False,
+        covered=[load("1", "a", 0)],
+        existing=["1"],
+        started_at=at(30),
+        ended_at=at(60),
+        generation=generation,
+    )
+
+
+def test_another_spec_is_tried_at_once_and_counts_its_own_failures() -> None:
+    """Whoever corrects the variables does not wait for the end of a pause of up to an hour."""
+    status = TransformStatus()
+    for _ in range(8):
+        status = failed_with(3, status)
+    decide_for = partial(
+        decide_transform, finished=[load("1", "a", 0)], expected=["a"], running=False, settings=SETTINGS
+    )
+    assert decide_for(now=at(61), status=status, generation=3) == Wait(
+        at(60 + 3600), "1 finished load(s) wait to be covered"
+    )
+    assert decide_for(now=at(61), status=status, generation=4) == RunTransform(9, ("1",), ("a",))
+    again = failed_with(4, status)
+    assert (status.failures, again.failures, again.failed_generation) == (8, 1, 4)
+    decision = decide_for(now=at(61), status=again, generation=4)
+    assert isinstance(decision, Wait)
+    assert decision.until == at(90)
+
+
+def test_a_transform_that_is_asked_for_waits_for_nothing_but_the_one_that_runs() -> None:
+    ask = partial(decide_transform, expected=["a", "b"], settings=SETTINGS, requested=True)
+    assert ask(now=at(0), finished=[], status=TransformStatus(), running=False) == RunTransform(1, (), ())
+    unsettled = [load("1", "a", 0)]
+    assert ask(now=at(1), finished=unsettled, status=failed_with(0), running=False) == RunTransform(2, ("1",), ("a",))
+    assert ask(now=at(1), finished=[], status=TransformStatus(), running=True) == Wait(None, "a transform is running")
+
+
+def test_a_load_is_consumed_although_what_was_read_does_not_hold_it_yet() -> None:
+    """The view of the loads may be older than the transform; taken for gone, the load would be covered twice."""
+    committed = commit_transform(
+        status=TransformStatus(consumed=["gone", "kept"]),
+        sequence=1,
+        succeeded=True,
+        covered=[load("1", "a", 0)],
+        existing=["kept"],
+        started_at=at(30),
+        ended_at=at(60),
+    )
+    assert committed.consumed == ["1", "kept"]
+
+
 def test_an_older_sequence_commits_nothing() -> None:
     status = TransformStatus(sequence=5, consumed=["x"])
     again = commit_transform(
