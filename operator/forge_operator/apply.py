@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 
+import orjson
+
+from forge_operator import metrics
 from forge_operator.api import Api, ApiError
-from forge_operator.names import MANAGED_BY_LABEL, MANAGER, STACK_LABEL, Manifest, controller_uid, kind_of, label
-from forge_operator.world import ChildKey, World
+from forge_operator.cache import Cache, ChildKey, Entry, digest_of
+from forge_operator.intent import changed_by, differences
+from forge_operator.names import (
+    MANAGED_BY_LABEL,
+    STACK_LABEL,
+    Key,
+    Manifest,
+    controller_uid,
+    kind_of,
+    label,
+)
 
 NEVER_PRUNED = frozenset({"Pod", "Job", "Secret"})
 """Pods are their controllers'; Jobs have a history of their own; a made Secret goes only with its stack."""
@@ -18,16 +29,15 @@ NEVER_PRUNED = frozenset({"Pod", "Job", "Secret"})
 REFUSED = frozenset({400, 403, 422})
 """HTTP statuses by which the API server says that it will not have an object as it is."""
 
-_VOLATILE = ("resourceVersion", "managedFields", "generation")
-
 
 @dataclass(frozen=True)
 class Repair:
-    """A child that somebody else had changed or deleted, and that was put back."""
+    """A child that somebody else had changed (`path`, empty: deleted), and that was put back."""
 
     kind: str
     name: str
     by: str
+    path: str = ""
 
 
 @dataclass(frozen=True)
@@ -39,80 +49,117 @@ class Refusal:
 
 
 @dataclass(frozen=True)
-class _Memory:
-    intent: str
-    live: str
+class Plan:
+    """What a stack's children should be: a digest of each intent, in the order in which they are applied. The manifests
+    themselves are built only when one of them must be written."""
+
+    intents: Mapping[ChildKey, bytes]
+    build: Callable[[], Iterable[Manifest]]
+
+    @classmethod
+    def of(cls, build: Callable[[], Iterable[Manifest]]) -> Plan:
+        """The plan that a builder makes."""
+        return cls({_key(manifest): _digest(manifest) for manifest in build()}, build)
+
+
+@dataclass
+class _Known:
+    """Of one stack: what each child looked like when it held its intent."""
+
+    held: dict[ChildKey, tuple[bytes, bytes]] = field(default_factory=dict)
 
 
 class Applier:
-    """Applies manifests, and remembers what each child looked like when it was right.
+    """Applies what does not hold its intent.
 
-    A child is applied when its intent is new or when the live object differs, in anything but its status, from what it
-    was when the intent was last applied. So nothing is written at rest, and no drift goes unseen: a difference that is
-    none of ours costs one apply that changes nothing. The memory only saves calls; without it everything is applied
-    once more, to the same result.
+    Whether a child does is read from the object itself, so nothing is written at rest nor after a restart; what was
+    compared once is remembered by two digests, so that a pass at rest costs next to nothing. What others add to a child
+    is theirs.
     """
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, cache: Cache) -> None:
         self._api = api
-        self._memory: dict[tuple[str, ChildKey], _Memory] = {}
+        self._cache = cache
+        self._known: dict[str, _Known] = {}
 
     def forget(self, uid: str) -> None:
         """A stack is gone."""
-        for key in [key for key in self._memory if key[0] == uid]:
-            del self._memory[key]
+        self._known.pop(uid, None)
 
-    async def apply(self, uid: str, desired: Iterable[Manifest], world: World) -> list[Repair | Refusal]:
+    async def apply(self, key: Key, uid: str, plan: Plan) -> list[Repair | Refusal]:
         """Apply what needs it, in order. Returns the drift that was repaired and the children that were refused."""
-        outcomes = [await self._apply_one(uid, manifest, world) for manifest in desired]
+        known = self._known.setdefault(uid, _Known())
+        entries = self._cache.of(key)
+        changed = {child for child, intent in plan.intents.items() if not _rests(known, child, intent, entries, uid)}
+        if not changed:
+            return []
+        due = [manifest for manifest in plan.build() if _key(manifest) in changed]
+        outcomes = [await self._bring(known, key, uid, manifest, plan.intents[_key(manifest)]) for manifest in due]
         return [outcome for outcome in outcomes if outcome is not None]
 
-    async def prune(self, desired: Iterable[Manifest], world: World) -> list[ChildKey]:
+    async def prune(self, key: Key, uid: str, plan: Plan) -> None:
         """Delete the stack's children that are no longer wanted."""
-        wanted = {_key(manifest) for manifest in desired}
         extra = [
-            item
-            for key, item in world.children.items()
-            if key not in wanted and key[0] not in NEVER_PRUNED and "deletionTimestamp" not in item["metadata"]
+            entry.shape
+            for child, entry in self._cache.of(key).items()
+            if child not in plan.intents
+            and child[0] not in NEVER_PRUNED
+            and controller_uid(entry.shape) == uid
+            and "deletionTimestamp" not in entry.shape["metadata"]
         ]
         await asyncio.gather(*(self._prune_one(item) for item in extra))
-        return [_key(item) for item in extra]
 
     async def _prune_one(self, item: Manifest) -> None:
         """Delete one child. A StatefulSet first lets go of its volumes: the deletion policy speaks of the stack's end,
         not of a store that an edit of the spec took away."""
         if item["kind"] == "StatefulSet":
-            policy = item["spec"].get("persistentVolumeClaimRetentionPolicy", {}).get("whenDeleted", "Retain")
+            policy = item["spec"]["persistentVolumeClaimRetentionPolicy"].get("whenDeleted", "Retain")
             if policy != "Retain":
                 await self._api.merge(
                     item, {"spec": {"persistentVolumeClaimRetentionPolicy": {"whenDeleted": "Retain"}}}
                 )
                 return
-            if item.get("status", {}).get("observedGeneration") != item["metadata"]["generation"]:
+            if item["status"].get("observedGeneration") != item["metadata"]["generation"]:
                 return  # its status will change, and that wakes the stack
         await self._api.delete(item)
 
-    async def _apply_one(self, uid: str, manifest: Manifest, world: World) -> Repair | Refusal | None:
-        key = _key(manifest)
-        live = world.children.get(key)
-        intent = _digest(manifest)
-        known = self._memory.get((uid, key))
-        before = _digest(_stable(live)) if live is not None else ""
-        if known == _Memory(intent, before):
-            return None
-        if live is None and (told := await self._taken(uid, manifest)):
+    async def _bring(
+        self, known: _Known, key: Key, uid: str, manifest: Manifest, intent: bytes
+    ) -> Repair | Refusal | None:
+        child = _key(manifest)
+        entry = self._cache.of(key).get(child)
+        expected = known.held.get(child, (b"", b""))[0] == intent
+        live = None
+        if entry is not None and controller_uid(entry.shape) == uid:
+            live = await self._whole(manifest, entry)
+            found = differences(manifest, live) if live is not None else []
+            lost = next((each for each in found if each.lost), None)
+            if live is not None and not found:
+                entry.packed = None
+                known.held[child] = (intent, entry.digest)
+                return None
+        elif told := await self._taken(uid, manifest):
             return Refusal(manifest, told)
         try:
-            after_manifest = await self._api.apply(manifest)
+            after = await self._api.apply(manifest)
         except ApiError as error:
             if error.status in REFUSED:
                 return Refusal(manifest, error.message)
             raise
-        after = _digest(_stable(after_manifest))
-        self._memory[uid, key] = _Memory(intent, after)
-        if known is None or known.intent != intent or before == after:
-            return None
-        return Repair(key[0], key[1], _last_manager(live) if live is not None else "whoever deleted it")
+        self._cache.put(after, ours=True)
+        known.held[child] = (intent, digest_of(after))
+        if live is None:
+            repair = Repair(*child, "whoever deleted it") if expected else None
+        else:
+            repair = Repair(*child, changed_by(live, lost.path), lost.told) if lost is not None else None
+        if repair is not None:
+            metrics.DRIFT_REPAIRS.labels(child[0]).inc()
+        return repair
+
+    async def _whole(self, manifest: Manifest, entry: Entry) -> Manifest | None:
+        """The live object; asked for when the cache no longer has all of it."""
+        meta = manifest["metadata"]
+        return entry.whole() or await self._api.get(kind_of(manifest), meta["namespace"], meta["name"])
 
     async def _taken(self, uid: str, manifest: Manifest) -> str:
         """Whose the name is already; empty when it is free or the stack's own.
@@ -121,7 +168,7 @@ class Applier:
         stack's labels and has no owner was brought back from a backup, and is taken.
         """
         meta = manifest["metadata"]
-        found = await self._api.find(kind_of(manifest), meta["namespace"], meta["name"])
+        found = await self._api.peek(kind_of(manifest), meta["namespace"], meta["name"])
         if found is None or controller_uid(found) == uid:
             return ""
         same = all(label(found, name) == label(manifest, name) for name in (MANAGED_BY_LABEL, STACK_LABEL))
@@ -135,25 +182,15 @@ class Applier:
         )
 
 
+def _rests(known: _Known, child: ChildKey, intent: bytes, entries: Mapping[ChildKey, Entry], uid: str) -> bool:
+    """Whether a child is what it was when it held this intent."""
+    entry = entries.get(child)
+    return entry is not None and known.held.get(child) == (intent, entry.digest) and controller_uid(entry.shape) == uid
+
+
 def _key(manifest: Manifest) -> ChildKey:
     return manifest["kind"], manifest["metadata"]["name"]
 
 
-def _stable(manifest: Manifest) -> Manifest:
-    """The object without its status and its bookkeeping."""
-    meta = {name: value for name, value in manifest["metadata"].items() if name not in _VOLATILE}
-    return {**{name: value for name, value in manifest.items() if name != "status"}, "metadata": meta}
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
-
-
-def _last_manager(manifest: Manifest) -> str:
-    """Who wrote last, of those that are not us and do not write status."""
-    others = [
-        entry
-        for entry in manifest["metadata"].get("managedFields", [])
-        if entry.get("manager") != MANAGER and not entry.get("subresource")
-    ]
-    return str(max(others, key=lambda entry: entry.get("time", ""))["manager"]) if others else "another client"
+def _digest(manifest: Manifest) -> bytes:
+    return hashlib.blake2b(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

@@ -1,4 +1,4 @@
-"""The controller: one queue of stacks, its workers, the periodic resync, and the answer to the liveness probe."""
+"""The controller: watches that fill the caches, one queue of stacks, the resync, and what the probes ask."""
 
 from __future__ import annotations
 
@@ -6,80 +6,185 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Mapping
 
 import aiohttp
 
+from forge_operator import metrics
 from forge_operator.api import Api, ApiError
-from forge_operator.names import STACK, Key, class_selector
+from forge_operator.cache import Cache
+from forge_operator.credentials import NOT_HELMS, SECRET, Credentials
+from forge_operator.events import Recorder
+from forge_operator.names import CHILDREN, SERVICE_MONITOR, STACK, Key, Manifest, class_selector, selector
 from forge_operator.queue import WorkQueue
 from forge_operator.reconcile import Reconciler
 from forge_operator.settings import Settings
-from forge_operator.world import key_of
+from forge_operator.stacks import Stacks, key_of
+from forge_operator.watch import Collection, Reflector
 
 logger = logging.getLogger(__name__)
 
 STALLED = 600.0
-"""Seconds after which a key that still waits, or a resync that never came, means that this process is stuck."""
+"""Seconds after which a key that still waits, a watch that is still silent, or a resync that never came, means that
+this process is stuck."""
+LATE = 30.0
+"""Seconds in which kopf's watch must tell what a list has shown."""
 
 
 class Controller:
-    """Gathers keys from the start; works on them while `run` runs."""
+    """Watches from the start; works on stacks while `run` runs."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
         self._api = api
         self._settings = settings
-        self._reconciler = Reconciler(api, settings)
+        self.stacks = Stacks(self.wake)
+        self._cache = Cache(self.wake)
+        self._credentials = Credentials(api, self.wake)
+        self._recorder = Recorder(api, settings.identity)
+        self._reconciler = Reconciler(api, settings, self.stacks, self._cache, self._credentials, self._recorder)
         self._queue: WorkQueue[Key] = WorkQueue(self._reconcile, concurrency=settings.workers)
+        self._reflectors = [
+            Reflector(api, collection, self._credentials if collection.meta else self._cache)
+            for namespace in self._namespaces
+            for collection in [
+                *(Collection(k, namespace, selector()) for k in CHILDREN.values() if k is not SECRET),
+                Collection(SECRET, namespace, fields=NOT_HELMS, meta=True),
+            ]
+        ]
         self._leading = False
+        self._listed = asyncio.Event()
         self._resynced = time.monotonic()
+        self._deaf = ""
+
+    @property
+    def _namespaces(self) -> tuple[str, ...]:
+        return self._settings.watch_namespaces or ("",)
 
     def wake(self, key: Key) -> None:
-        """A stack or one of its children changed. A process that does not lead lists everything when it starts to."""
+        """A stack or one of its children changed. A process that does not lead looks at all when it starts to."""
         if self._leading and key[1]:
             self._queue.add(key)
 
+    async def watch(self) -> None:
+        """Keep the caches until cancelled, leading or standing by."""
+        async with asyncio.TaskGroup() as tasks:
+            for reflector in self._reflectors:
+                tasks.create_task(reflector.run())
+            tasks.create_task(self._watch_service_monitors())
+            tasks.create_task(self._resync())
+
     async def run(self) -> None:
         """Work until cancelled."""
+        await self._synced()
         self._leading = True
+        metrics.LEADER.set(1)
+        for key in self.stacks:
+            self._queue.add(key)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._queue.run())
-                tasks.create_task(self._resync())
+                tasks.create_task(self._recorder.run())
         finally:
             self._leading = False
+            metrics.LEADER.set(0)
+
+    def check_ready(self) -> str:
+        """A word for the readiness probe. Raises RuntimeError until everything was listed once."""
+        waiting = [r.collection.kind.plural for r in self._reflectors if not r.synced.is_set()]
+        if waiting or not self._listed.is_set():
+            raise RuntimeError(f"not listed yet: {', '.join(waiting or [STACK.plural])}")
+        return "leading" if self._leading else "standing by"
 
     def check_alive(self) -> str:
-        """A word for the probe. Raises RuntimeError when the queue or the resync stands still."""
-        if not self._leading:
-            self._resynced = time.monotonic()
-            return "standing by"
-        waited, resynced = self._queue.stalled_for(), time.monotonic() - self._resynced
-        if waited > STALLED or resynced > STALLED + 2 * self._settings.resync:
-            raise RuntimeError(f"stalled: a stack waits for {waited:.0f} s, last resync {resynced:.0f} s ago")
-        return f"{len(self._queue)} waiting"
+        """A word for the liveness probe. Raises RuntimeError when the queue, a watch or the resync stands still."""
+        resynced = time.monotonic() - self._resynced
+        waited = self._queue.stalled_for() if self._leading else 0.0
+        kind, silent = max(self._silences().items(), key=lambda pair: pair[1])
+        if self._deaf:
+            raise RuntimeError(self._deaf)
+        if waited > STALLED or silent > STALLED or resynced > STALLED + 2 * self._settings.resync:
+            told = f"a stack waits for {waited:.0f} s, {kind} are silent for {silent:.0f} s"
+            raise RuntimeError(f"stalled: {told}, the last resync was {resynced:.0f} s ago")
+        return f"{len(self._queue)} waiting" if self._leading else "standing by"
+
+    def measure(self) -> None:
+        """Bring the gauges up to date."""
+        metrics.QUEUE_DEPTH.set(len(self._queue))
+        metrics.QUEUE_OLDEST.set(self._queue.stalled_for() if self._leading else 0.0)
+        for kind, silent in self._silences().items():
+            metrics.WATCH_SILENT.labels(kind).set(silent)
+
+    def _silences(self) -> Mapping[str, float]:
+        now = time.monotonic()
+        silences: dict[str, float] = {}
+        for reflector in self._reflectors:
+            kind = reflector.collection.kind.plural
+            silences[kind] = max(silences.get(kind, 0.0), now - reflector.heard)
+        return silences
+
+    async def _synced(self) -> None:
+        for reflector in self._reflectors:
+            await reflector.synced.wait()
+        await self._listed.wait()
+
+    async def _watch_service_monitors(self) -> None:
+        """Follow ServiceMonitors wherever there are any: the Prometheus operator may come and go."""
+        while True:
+            try:
+                if await self._api.serves(SERVICE_MONITOR):
+                    self._reconciler.service_monitors = True
+                    for key in self.stacks:
+                        self.wake(key)
+                    async with asyncio.TaskGroup() as tasks:
+                        for namespace in self._namespaces:
+                            collection = Collection(SERVICE_MONITOR, namespace, selector())
+                            tasks.create_task(Reflector(self._api, collection, self._cache).run())
+            except* (ApiError, aiohttp.ClientError, TimeoutError) as errors:
+                logger.info("ServiceMonitors are not followed: %s", errors.exceptions[0])
+            self._reconciler.service_monitors = False
+            await asyncio.sleep(self._settings.resync)
 
     async def _resync(self) -> None:
-        """List all stacks now and again: what a watch missed is found here, whatever became of the watch."""
+        """List all stacks now and again, and look at each: what a watch missed is found here, whatever became of it."""
         stacks = class_selector(self._settings.operator_class)
         while True:
             try:
-                for namespace in self._settings.watch_namespaces or ("",):
-                    for manifest in await self._api.list(STACK, namespace, stacks):
-                        self._queue.add(key_of(manifest))
+                listed: list[Manifest] = []
+                for namespace in self._namespaces:
+                    listed += await self._api.all(STACK, namespace, stacks)
+                unheard = self.stacks.keep(listed)
+                for manifest in listed:
+                    self.wake(key_of(manifest))
                 self._resynced = time.monotonic()
+                self._listed.set()
                 pause = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, no secret
+                if unheard:
+                    await self._hear(unheard)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                logger.warning("the stacks could not be listed: %s", error)
+                logger.warning("the stacks could not be listed: %r", error)
                 pause = 5.0
             await asyncio.sleep(pause)
+
+    async def _hear(self, versions: dict[Key, int]) -> None:
+        """Wait for kopf's watch to tell what the list has shown; when it does not, this process is deaf."""
+        until = time.monotonic() + LATE
+        while versions and time.monotonic() < until:
+            await asyncio.sleep(1)
+            versions = {k: v for k, v in self.stacks.unheard(versions).items() if self.stacks.get(k) is not None}
+        if versions:
+            self._deaf = f"the watch of stacks is deaf: {len(versions)} changed and it said nothing for {LATE:.0f} s"
+            logger.error(self._deaf)
 
     async def _reconcile(self, key: Key) -> float | None:
         stack = "/".join(key)
         began = time.monotonic()
+        result = "error"
         try:
             delay = await self._reconciler.reconcile(key)
+            result = "ok"
         except ApiError as error:
             if error.status == 409:
+                result = "conflict"
                 logger.info("read an old version, again: %s", error.message, extra={"stack": stack})
             else:
                 logger.warning("reconcile failed: %s", error, extra={"stack": stack})
@@ -90,6 +195,8 @@ class Controller:
         except Exception:
             logger.exception("reconcile failed", extra={"stack": stack})
             raise
-        seconds = round(time.monotonic() - began, 3)
+        finally:
+            seconds = round(time.monotonic() - began, 4)
+            metrics.RECONCILE_SECONDS.labels(result).observe(seconds)
         logger.debug("reconciled", extra={"stack": stack, "seconds": seconds, "next": delay})
         return delay

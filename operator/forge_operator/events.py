@@ -6,6 +6,7 @@ conflict that is ignored: no storms, no duplicates while the API server keeps th
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import logging
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from forge_operator.names import EVENT, MANAGER, Manifest
 
 logger = logging.getLogger(__name__)
 
+MOST_WAITING = 10_000
+WRITERS = 4
 NOTE_LENGTH = 1024
 """Bytes of a note; the API server refuses an Event with a longer one."""
 
@@ -36,31 +39,46 @@ class Happening:
 
 
 class Recorder:
-    """Writes Events; a failure to do so never fails a reconcile."""
+    """Writes Events, beside the reconciles: none waits for one, and a failure to write one fails none."""
 
     def __init__(self, api: Api, identity: str) -> None:
         self._api = api
         self._identity = identity
         self._told: dict[str, None] = {}
+        self._waiting: asyncio.Queue[Manifest] = asyncio.Queue(MOST_WAITING)
 
-    async def tell(self, namespace: str, name: str, uid: str, happening: Happening) -> None:
+    def tell(self, namespace: str, name: str, uid: str, happening: Happening) -> None:
         """Write one Event about a stack, once."""
         manifest = event(namespace, name, uid, happening, self._identity, datetime.now(UTC))
         key = f"{namespace}/{manifest['metadata']['name']}"
         if key in self._told:
             return
         try:
-            await self._api.create(manifest, EVENT)
-        except ApiError as error:
-            if error.reason != "AlreadyExists":
-                logger.warning("an Event was refused: %s", error, extra={"stack": f"{namespace}/{name}"})
-                return
-        except (aiohttp.ClientError, TimeoutError) as error:
-            logger.warning("an Event was not written: %s", error, extra={"stack": f"{namespace}/{name}"})
+            self._waiting.put_nowait(manifest)
+        except asyncio.QueueFull:
+            logger.warning("an Event was dropped: %s", happening.note, extra={"stack": f"{namespace}/{name}"})
             return
         self._told[key] = None
-        while len(self._told) > 10_000:
+        while len(self._told) > MOST_WAITING:
             del self._told[next(iter(self._told))]
+
+    async def run(self) -> None:
+        """Write what waits, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(WRITERS):
+                tasks.create_task(self._write())
+
+    async def _write(self) -> None:
+        while True:
+            manifest = await self._waiting.get()
+            try:
+                await self._api.create(manifest, EVENT)
+            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                if not (isinstance(error, ApiError) and error.reason == "AlreadyExists"):
+                    meta, regarding = manifest["metadata"], manifest["regarding"]
+                    self._told.pop(f"{meta['namespace']}/{meta['name']}", None)
+                    stack = f"{regarding['namespace']}/{regarding['name']}"
+                    logger.warning("an Event was not written: %s", error, extra={"stack": stack})
 
 
 def event(namespace: str, name: str, uid: str, happening: Happening, identity: str, now: datetime) -> Manifest:

@@ -12,11 +12,22 @@ from forge_stack.status import Fact, SourceFacts
 from forge_stack.wire import LoadSummary
 
 from forge_operator.builders.loads import COMPONENT
-from forge_operator.names import COMPONENT_LABEL, FIRST_LABEL, SOURCE_LABEL, Manifest, label
-from forge_operator.observe import Ended, failure, job_end, moment, pod_trouble, reported
+from forge_operator.names import (
+    COMPONENT_LABEL,
+    FIRST_LABEL,
+    SOURCE_LABEL,
+    WINDOW_ANNOTATION,
+    Manifest,
+    annotation,
+    controller_uid,
+    label,
+)
+from forge_operator.observe import Ended, failure, job_end, moment, pod_trouble, reported, running_pods, started_at
 from forge_operator.world import World
 
 KEPT_FIRST_LOADS = 3
+MADE_BY_HAND = "cronjob.kubernetes.io/instantiate"
+"""The annotation of Jobs that `kubectl create job --from` made: their CronJob does not count them as running ones."""
 OWN_REASONS = frozenset(
     {"SecretMissing", "SecretKeyMissing", "Unschedulable", "ImagePullBackOff", "CreateContainerConfigError"}
     | {"CreateContainerError", "CrashLoopBackOff", "ApplyRefused"}
@@ -34,12 +45,32 @@ SECRET_KEYS = {
 
 @dataclass(frozen=True)
 class Loads:
-    """The load Jobs of one source, oldest end first."""
+    """The load Jobs of one source, oldest end first, and the pods that still run although their Job does not."""
 
     source: Source
     cron_job: Manifest | None
     active: tuple[Manifest, ...]
     ended: tuple[tuple[Manifest, Ended], ...]
+    leftover: tuple[Manifest, ...] = ()
+
+    @property
+    def running(self) -> bool:
+        """Whether a load runs: no other may start."""
+        return bool(self.active or self.leftover)
+
+    @property
+    def runs_beside_schedule(self) -> bool:
+        """Whether a load runs that the CronJob does not know of, so that it would start another beside it."""
+        cron_job = self.cron_job["metadata"]["uid"] if self.cron_job else None
+        beside = [job for job in self.active if controller_uid(job) != cron_job or annotation(job, MADE_BY_HAND)]
+        # A pod that is not on its way out has a Job that was not seen yet; the CronJob may know it.
+        lost = [pod for pod in self.leftover if "deletionTimestamp" in pod["metadata"] or not controller_uid(pod)]
+        return bool(beside or lost)
+
+    @property
+    def ordinary(self) -> tuple[tuple[Manifest, Ended], ...]:
+        """Those that ended and were no backfills: a backfill moves no cursor, so it says nothing of the source."""
+        return tuple(pair for pair in self.ended if not annotation(pair[0], WINDOW_ANNOTATION))
 
     @property
     def first_attempts(self) -> int:
@@ -51,7 +82,7 @@ class Loads:
         """Whether a load of the source is known to have succeeded: by the status, a Job, or the CronJob."""
         return (
             (known is not None and known.last_success_time is not None)
-            or any(end.succeeded for _, end in self.ended)
+            or any(end.succeeded for _, end in self.ordinary)
             or last_success(self.cron_job) is not None
         )
 
@@ -71,11 +102,16 @@ def loads_of(world: World, source: Source, cron_job: Manifest | None) -> Loads:
     ]
     ends = [(job, job_end(job)) for job in jobs]
     ended = sorted(((job, end) for job, end in ends if end is not None), key=lambda pair: pair[1].at)
-    return Loads(source, cron_job, tuple(job for job, end in ends if end is None), tuple(ended))
+    active = [job for job, end in ends if end is None]
+    pods = [pod for pod in running_pods(world.pods, COMPONENT, active) if label(pod, SOURCE_LABEL) == source.name]
+    return Loads(source, cron_job, tuple(active), tuple(ended), tuple(pods))
 
 
 def finished_loads(loads: Sequence[Loads], covered: dict[str, datetime]) -> list[FinishedLoad]:
-    """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record."""
+    """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record.
+
+    A Job that seems to run and began before the record may be the very one that it speaks of, its end not yet seen.
+    """
     found = []
     for each in loads:
         name = each.source.name
@@ -83,7 +119,8 @@ def finished_loads(loads: Sequence[Loads], covered: dict[str, datetime]) -> list
         found += [FinishedLoad(job["metadata"]["uid"], name, end.at) for job, end in ended]
         newest = max([end.at for _, end in ended], default=None)
         recorded = last_success(each.cron_job)
-        if recorded is not None and each.cron_job is not None:
+        unseen = recorded is not None and any(started_at(job) <= recorded for job in each.active)
+        if recorded is not None and each.cron_job is not None and not unseen:
             seen = [at for at in (newest, covered.get(name)) if at is not None]
             if not seen or recorded > max(seen):
                 uid = f"{each.cron_job['metadata']['name']}@{recorded.isoformat()}"
@@ -95,10 +132,10 @@ def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem
     """What this pass saw of one source; an end that the status tells already is told again only with its summary."""
     active_pods = [pod for job in loads.active for pod in world.pods_of(job)]
     problem = secret_problem or pod_trouble(active_pods)
-    result = SourceFacts(source=loads.source, running=bool(loads.active), problem=problem)
-    if not loads.ended:
+    result = SourceFacts(source=loads.source, running=loads.running, problem=problem)
+    if not loads.ordinary:
         return result
-    job, end = loads.ended[-1]
+    job, end = loads.ordinary[-1]
     pods = world.pods_of(job)
     summary = reported(pods, COMPONENT)
     summary = summary if isinstance(summary, LoadSummary) else None
@@ -110,7 +147,7 @@ def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem
         reason, message = failure(end, pods, COMPONENT, limit, f"sources[{loads.source.name}].resources")
     return SourceFacts(
         source=loads.source,
-        running=bool(loads.active),
+        running=loads.running,
         problem=problem,
         ended_at=end.at,
         succeeded=end.succeeded,
@@ -145,9 +182,9 @@ def secret_problem(source: Source, secret: Manifest | None) -> Fact | None:
 def first_load_due(world: World, loads: Loads) -> tuple[datetime, int]:
     """When the next first load of a source that never loaded is due (not after now: at once), and its number."""
     attempts = loads.first_attempts
-    if not loads.ended:
+    if not loads.ordinary:
         return world.now, attempts + 1
-    return loads.ended[-1][1].at + retry_delay(max(attempts, 1)), attempts + 1
+    return loads.ordinary[-1][1].at + retry_delay(max(attempts, 1)), attempts + 1
 
 
 def of_removed_sources(world: World, names: Sequence[str]) -> list[Manifest]:

@@ -1,11 +1,10 @@
-"""The program `forge-operator`: kopf watches and wakes, the queue gathers, the reconciler works."""
+"""The program `forge-operator`: kopf and the reflectors watch, the queue gathers, the reconciler works."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import kopf
@@ -14,7 +13,8 @@ from forge_operator.api import Api, in_cluster
 from forge_operator.controller import Controller
 from forge_operator.leader import lead
 from forge_operator.logs import configure_logging
-from forge_operator.names import CHILDREN, STACK, STACK_LABEL, class_selector, selector
+from forge_operator.names import STACK, class_selector
+from forge_operator.serve import serving
 from forge_operator.settings import Settings
 
 
@@ -29,50 +29,46 @@ def main() -> None:
 
 
 async def run(settings: Settings) -> None:
-    """Connect, watch, and work while this process leads."""
+    """Connect, watch, and work while this process leads. The first part that ends takes the others with it."""
     async with Api.connect(settings.request_timeout) as api:
         controller = Controller(api, settings)
-        stop = asyncio.Event()
-        work = asyncio.create_task(lead(api, settings, controller.run))
-        work.add_done_callback(lambda _: stop.set())
+        async with serving(controller, settings.health_port):
+            stop = asyncio.Event()
+            parts = [asyncio.create_task(controller.watch()), asyncio.create_task(lead(api, settings, controller.run))]
+            for part in parts:
+                part.add_done_callback(lambda _: stop.set())
 
-        async def stop_working(**_: Any) -> None:
-            work.cancel()
-            await asyncio.gather(work, return_exceptions=True)
+            async def stop_working(**_: Any) -> None:
+                for part in parts:
+                    part.cancel()
+                await asyncio.gather(*parts, return_exceptions=True)
 
-        registry = wiring(controller)
-        # As a handler, before kopf ends: it takes tasks that it did not start for hung, and waits for them.
-        kopf.on.cleanup(registry=registry, id="stop")(stop_working)
-        await kopf.operator(
-            registry=registry,
-            settings=kopf_settings(settings),
-            standalone=True,
-            clusterwide=not settings.watch_namespaces,
-            namespaces=settings.watch_namespaces,
-            liveness_endpoint=f"http://0.0.0.0:{settings.health_port}/healthz",
-            stop_flag=stop,
-        )
-        if not work.cancelled() and (error := work.exception()) is not None:
-            raise error
+            registry = wiring(controller)
+            # As a handler, before kopf ends: it takes tasks that it did not start for hung, and waits for them.
+            kopf.on.cleanup(registry=registry, id="stop")(stop_working)
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings(settings),
+                standalone=True,
+                clusterwide=not settings.watch_namespaces,
+                namespaces=settings.watch_namespaces,
+                stop_flag=stop,
+            )
+        for part in parts:
+            if not part.cancelled() and (error := part.exception()) is not None:
+                raise error
 
 
 def wiring(controller: Controller) -> kopf.OperatorRegistry:
-    """The handlers. None does more than add a key to the queue; all are coroutines, for kopf runs others in threads."""
+    """The handlers: kopf watches the stacks, and tells the controller. They are coroutines, for kopf runs others in
+    threads. What stacks are made of is watched by `forge_operator.watch`: thousands of objects, of which a little is
+    kept, would each pay for the whole of a handler's machinery."""
     registry = kopf.OperatorRegistry()
 
-    async def woken(namespace: str | None, name: str | None, **_: Any) -> None:
-        controller.wake((namespace or "", name or ""))
+    async def heard(event: kopf.RawEvent, **_: Any) -> None:
+        controller.stacks.hear(event["type"], dict(event["object"]))
 
-    async def child_changed(namespace: str | None, labels: Mapping[str, str], **_: Any) -> None:
-        controller.wake((namespace or "", labels.get(STACK_LABEL, "")))
-
-    async def alive(**_: Any) -> str:
-        return controller.check_alive()
-
-    kopf.on.event(STACK.group, STACK.version, STACK.plural, registry=registry, id="stack")(woken)
-    for kind in CHILDREN.values():
-        kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=kind.plural)(child_changed)
-    kopf.on.probe(registry=registry, id="alive", errors=kopf.ErrorsMode.PERMANENT)(alive)
+    kopf.on.event(STACK.group, STACK.version, STACK.plural, registry=registry, id="stack")(heard)
     login = kopf.login_with_service_account if in_cluster() else kopf.login_with_kubeconfig
     kopf.on.login(registry=registry, id="login")(login)
     return registry
@@ -90,8 +86,6 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     result.watching.chunk_size = 500
     result.persistence.finalizer = f"{STACK.group}/never-set"
     result.watching.label_selectors[STACK.group, STACK.version, STACK.plural] = class_selector(settings.operator_class)
-    for kind in CHILDREN.values():
-        result.watching.label_selectors[kind.group, kind.version, kind.plural] = selector()
     return result
 
 

@@ -35,6 +35,12 @@ CLASS_LABEL = f"{GROUP}/operator"
 COVERS_ANNOTATION = f"{GROUP}/covers"
 CONFIG_ANNOTATION = f"{GROUP}/config"
 SECRETS_ANNOTATION = f"{GROUP}/secrets"
+REQUEST_ANNOTATION = f"{GROUP}/request"
+"""On a Job: the requests for a run that it answers."""
+WINDOW_ANNOTATION = f"{GROUP}/window"
+"""On a load's Job: it loads this window of the past again, and says nothing of how fresh its source is."""
+GENERATION_ANNOTATION = f"{GROUP}/generation"
+"""On a transform's Job: the generation of the spec that it was made from."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,10 @@ class Kind:
         return f"{self.group}/{self.version}" if self.group else self.version
 
     def path(self, namespace: str, name: str = "", subresource: str = "") -> str:
-        """The URL path of the collection, of one object or of its subresource."""
+        """The URL path of the collection (of all namespaces when empty), of one object or of its subresource."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        return "/".join(part for part in (root, "namespaces", namespace, self.plural, name, subresource) if part)
+        within = f"namespaces/{namespace}" if namespace else ""
+        return "/".join(part for part in (root, within, self.plural, name, subresource) if part)
 
 
 STACK = Kind("ObservabilityStack", GROUP, VERSION, PLURAL)
@@ -107,6 +114,11 @@ def label(manifest: Manifest, name: str) -> str:
     return str(manifest["metadata"].get("labels", {}).get(name, ""))
 
 
+def annotation(manifest: Manifest, name: str) -> str:
+    """An annotation's value; empty when it is absent."""
+    return str((manifest["metadata"].get("annotations") or {}).get(name, ""))
+
+
 def store_name(stack: str) -> str:
     """The store's StatefulSet, Service and PodDisruptionBudget."""
     return f"{stack}-store"
@@ -135,6 +147,11 @@ def load_name(stack: str, source: str) -> str:
 def first_load_name(stack: str, source: str, attempt: int) -> str:
     """The Job of a source's first load: `-first`, then `-first-2` and so on."""
     return f"{load_name(stack, source)}-first" + (f"-{attempt}" if attempt > 1 else "")
+
+
+def run_name(stack: str, source: str, request: str) -> str:
+    """The Job of a load that was asked for; with the longest names it has the 63 characters that a label may have."""
+    return f"{load_name(stack, source)}-run-{request[:6]}"
 
 
 def transform_name(stack: str, sequence: int) -> str:

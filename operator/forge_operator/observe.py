@@ -13,7 +13,7 @@ from typing import Any
 from forge_stack.status import Fact
 from forge_stack.wire import Summary, decode_summary
 
-from forge_operator.names import Manifest
+from forge_operator.names import COMPONENT_LABEL, Manifest, controller_uid, label
 
 _WAITING = {
     "ErrImagePull": "ImagePullBackOff",
@@ -66,6 +66,21 @@ def job_end(job: Manifest) -> Ended | None:
 def started_at(job: Manifest) -> datetime:
     """When a Job started; when it was made, if it did not yet."""
     return moment(job.get("status", {}).get("startTime") or job["metadata"]["creationTimestamp"])
+
+
+def running_pods(pods: Iterable[Manifest], component: str, jobs: Iterable[Manifest]) -> list[Manifest]:
+    """The component's pods that did not end yet and belong to none of these Jobs.
+
+    Who deletes a Job by hand takes the Job first and its pods later, at the end of their grace.
+    """
+    owners = {job["metadata"]["uid"] for job in jobs}
+    return [
+        pod
+        for pod in pods
+        if label(pod, COMPONENT_LABEL) == component
+        and pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        and controller_uid(pod) not in owners
+    ]
 
 
 def _terminations(pods: Iterable[Manifest], container: str) -> list[dict[str, Any]]:

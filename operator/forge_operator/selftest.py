@@ -21,7 +21,7 @@ async def check() -> list[str]:
     async with Api.connect(10) as api:
         try:
             for watched_namespace in watched:
-                await api.list(STACK, watched_namespace)
+                await api.all(STACK, watched_namespace)
             lease = await api.request("GET", f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases/{name}")
         except ApiError as error:
             return [str(error)]

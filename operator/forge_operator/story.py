@@ -22,8 +22,25 @@ def outcome_happenings(
             told = f"the API server refused {kind} {name}: {outcome.message}"
             yield Happening("ApplyRefused", "Apply", told, f"{kind}/{name}/{stack.metadata.generation}", "Warning")
         else:
-            told = f"{outcome.kind} {outcome.name} was put back as the stack wants it; it was changed by {outcome.by}"
+            told = f"{outcome.kind} {outcome.name} was put back as the stack wants it; "
+            told += f"{outcome.path} was changed by {outcome.by}" if outcome.path else f"it was changed by {outcome.by}"
             yield Happening("DriftRepaired", "Apply", told, f"{outcome.kind}/{outcome.name}/{now.isoformat()}")
+
+
+def spec_happenings(stack: ObservabilityStack, *, no_monitors: bool, storage_stays: bool) -> Iterable[Happening]:
+    """What the stack asks for and cannot have, once a generation."""
+    generation = str(stack.metadata.generation)
+    if stack.spec.monitoring.service_monitor and no_monitors:
+        told = (
+            "monitoring.serviceMonitor is true, but the cluster has no ServiceMonitor; install the Prometheus operator"
+        )
+        yield Happening("ServiceMonitorUnavailable", "Apply", told, generation, "Warning")
+    if storage_stays:
+        told = (
+            "store.managed.storage differs from the volume claim that exists, which stays as it is; grow the "
+            "PersistentVolumeClaim by hand where its StorageClass can, or copy the data into a new stack"
+        )
+        yield Happening("StorageUnchanged", "Apply", told, generation, "Warning")
 
 
 def source_happenings(stack: ObservabilityStack, new: StackStatus, loads: Sequence[Loads]) -> Iterable[Happening]:

@@ -13,8 +13,8 @@ from forge_stack.model import ObservabilityStack, TransformStatus
 from forge_stack.wire import TransformSummary
 
 from forge_operator.builders.transform import COMPONENT, decode_covers
-from forge_operator.names import COMPONENT_LABEL, SEQUENCE_LABEL, Manifest, label
-from forge_operator.observe import failure, job_end, reported, started_at
+from forge_operator.names import COMPONENT_LABEL, GENERATION_ANNOTATION, SEQUENCE_LABEL, Manifest, annotation, label
+from forge_operator.observe import failure, job_end, moment, reported, running_pods, started_at
 from forge_operator.world import World
 
 KEPT = 5
@@ -32,31 +32,43 @@ def transform_jobs(world: World) -> list[tuple[int, Manifest]]:
     )
 
 
-def running(jobs: Iterable[tuple[int, Manifest]]) -> list[Manifest]:
-    """The transforms that have not ended."""
-    return [job for _, job in jobs if job_end(job) is None]
+def running(jobs: Iterable[tuple[int, Manifest]], pods: Iterable[Manifest] = ()) -> list[Manifest]:
+    """The transforms that have not ended, and pods of such that still run although their Job is gone."""
+    active = [job for _, job in jobs if job_end(job) is None]
+    return active + running_pods(pods, COMPONENT, active)
 
 
 def commit_ended(
     world: World, stack: ObservabilityStack, jobs: Iterable[tuple[int, Manifest]], finished: Iterable[FinishedLoad]
 ) -> TransformStatus:
-    """The committed position after every transform that ended; it is rebuilt from the Jobs when the status was lost."""
+    """The committed position after every transform that ended; it is rebuilt from the Jobs when the status was lost.
+
+    Then some of the Jobs are gone too, but each that is left took in what was loaded before it, in whatever batch.
+    """
     status = stack.status.transform
-    existing = [load.uid for load in finished]
+    lost = status.sequence == 0
+    loads = list(finished)
+    existing = [load.uid for load in loads]
     for sequence, job in jobs:
         end = job_end(job)
         if end is None or sequence <= status.sequence:
             continue
         pods = world.pods_of(job)
         summary = reported(pods, COMPONENT)
+        covered = decode_covers(job["metadata"].get("annotations", {}))
+        if lost:
+            made_at = moment(job["metadata"]["creationTimestamp"])
+            covered += [load for load in loads if load.ended_at < made_at]
+        generation = annotation(job, GENERATION_ANNOTATION)
         status = commit_transform(
             status=status,
             sequence=sequence,
             succeeded=end.succeeded,
-            covered=decode_covers(job["metadata"].get("annotations", {})),
+            covered=covered,
             existing=existing,
             started_at=started_at(job),
             ended_at=end.at,
+            generation=int(generation) if generation.isdigit() else 0,
         )
         told = ""
         if not end.succeeded and summary is None:

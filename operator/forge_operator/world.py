@@ -1,26 +1,24 @@
-"""The world as one reconcile sees it: the stack, its children by label, and the Secrets that it names. Reading only."""
+"""The world as one reconcile sees it: the stack's children and the Secrets that it names, as they are known."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 from base64 import b64decode
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
 from forge_stack.model import ObservabilityStack
 
-from forge_operator.api import Api
-from forge_operator.names import CHILDREN, SERVICE_MONITOR, STACK, Key, Manifest, controller_uid, selector
-
-ChildKey = tuple[str, str]
-"""Kind and name."""
+from forge_operator.cache import ChildKey, Entry
+from forge_operator.credentials import Credentials
+from forge_operator.names import Key, Manifest, controller_uid, store_secret, token_secret
 
 
 @dataclass(frozen=True)
 class World:
-    """What was read. `children` are those that the stack controls; `jobs` also those of its CronJobs."""
+    """What is known. `children` are those that the stack controls; `jobs` also those of its CronJobs."""
 
     now: datetime
     children: Mapping[ChildKey, Manifest]
@@ -38,27 +36,9 @@ class World:
         return [pod for pod in self.pods if controller_uid(pod) == uid]
 
 
-async def read_world(api: Api, stack: ObservabilityStack, *, service_monitors: bool) -> World:
-    """Read everything that one reconcile of the stack needs, in parallel."""
-    namespace, name = stack.metadata.namespace, stack.metadata.name
-    kinds = [*CHILDREN.values(), *([SERVICE_MONITOR] if service_monitors else [])]
-    wanted = sorted(named_secrets(stack))
-    secret = CHILDREN["Secret"]
-    listed, secrets = await asyncio.gather(
-        asyncio.gather(*(api.list(kind, namespace, selector(name)) for kind in kinds)),
-        asyncio.gather(*(api.get(secret, namespace, name) for name in wanted)),
-    )
-    return sort(
-        stack.metadata.uid,
-        [item for items in listed for item in items],
-        {name: found for name, found in zip(wanted, secrets, strict=True) if found is not None},
-        datetime.now(UTC),
-    )
-
-
-def sort(uid: str, items: Iterable[Manifest], secrets: Mapping[str, Manifest], now: datetime) -> World:
+def see(uid: str, entries: Mapping[ChildKey, Entry], secrets: Mapping[str, Manifest], now: datetime) -> World:
     """Which of the labelled objects belong to the stack of that uid, by controller and not by label alone."""
-    found = list(items)
+    found = [entry.shape for entry in entries.values()]
     ours = {
         (item["kind"], item["metadata"]["name"]): item
         for item in found
@@ -70,6 +50,13 @@ def sort(uid: str, items: Iterable[Manifest], secrets: Mapping[str, Manifest], n
     return World(now=now, children=ours, jobs=jobs, pods=pods, secrets=secrets)
 
 
+async def read_secrets(credentials: Credentials, stack: ObservabilityStack, key: Key) -> dict[str, Manifest]:
+    """The Secrets that the stack names, and those that were made for it, by name; without those that do not exist."""
+    names = sorted(named_secrets(stack) | made_secrets(stack))
+    found = await asyncio.gather(*(credentials.read(key[0], name, key) for name in names))
+    return {name: secret for name, secret in zip(names, found, strict=True) if secret is not None}
+
+
 def named_secrets(stack: ObservabilityStack) -> set[str]:
     """The Secrets that the stack names and somebody else makes."""
     spec = stack.spec
@@ -78,6 +65,16 @@ def named_secrets(stack: ObservabilityStack) -> set[str]:
         names.add(spec.store.external.dsn_secret_ref.name)
     if spec.api.auth.mode == "Token" and spec.api.auth.token_secret_ref is not None:
         names.add(spec.api.auth.token_secret_ref.name)
+    return names
+
+
+def made_secrets(stack: ObservabilityStack) -> set[str]:
+    """The Secrets that the operator makes for the stack."""
+    names = set()
+    if stack.spec.store.managed is not None:
+        names.add(store_secret(stack.metadata.name))
+    if stack.spec.api.auth.mode == "Token" and stack.spec.api.auth.token_secret_ref is None:
+        names.add(token_secret(stack.metadata.name))
     return names
 
 
@@ -93,13 +90,3 @@ def fingerprint(*values: str | None) -> str:
     for value in values:
         digest.update(b"\0" if value is None else b"\1" + value.encode() + b"\0")
     return digest.hexdigest()[:8]
-
-
-def key_of(manifest: Manifest) -> Key:
-    """The key of a stack's manifest."""
-    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
-
-
-async def read_stack(api: Api, key: Key) -> Manifest | None:
-    """The stack's manifest; None when it is gone."""
-    return await api.get(STACK, *key)

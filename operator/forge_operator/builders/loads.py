@@ -6,6 +6,7 @@ from typing import Any
 
 from forge_stack import wire
 from forge_stack.model import Source
+from forge_stack.runs import Window
 
 from forge_operator.builders.common import (
     CREDENTIALS_DIR,
@@ -20,7 +21,17 @@ from forge_operator.builders.common import (
     pod_template,
     secret_volume,
 )
-from forge_operator.names import CHILDREN, FIRST_LABEL, SOURCE_LABEL, Manifest, first_load_name, load_name
+from forge_operator.names import (
+    CHILDREN,
+    FIRST_LABEL,
+    REQUEST_ANNOTATION,
+    SOURCE_LABEL,
+    WINDOW_ANNOTATION,
+    Manifest,
+    first_load_name,
+    load_name,
+    run_name,
+)
 
 COMPONENT = "load"
 HISTORY = 5
@@ -28,7 +39,8 @@ HISTORY = 5
 MISSED_TICK = 300
 """Seconds for which a missed tick is caught up; the next load brings what a skipped one would have."""
 LONGEST_LOAD = 6 * 3600
-KEEP_FIRST_LOAD = 24 * 3600
+KEEP = 24 * 3600
+"""Seconds a finished load stays that no CronJob made: its evidence must outlive an operator that is away."""
 GRACE = 300
 """Seconds a load gets to stop at a clean cursor."""
 
@@ -70,11 +82,26 @@ def first_load(inputs: Inputs, source: Source, attempt: int) -> Manifest:
         first_load_name(inputs.name, source.name, attempt),
         COMPONENT,
         {SOURCE_LABEL: source.name, FIRST_LABEL: str(attempt)},
-        spec={**job_spec(inputs, source), "ttlSecondsAfterFinished": KEEP_FIRST_LOAD},
+        spec={**job_spec(inputs, source), "ttlSecondsAfterFinished": KEEP},
     )
 
 
-def job_spec(inputs: Inputs, source: Source) -> dict[str, Any]:
+def requested_load(inputs: Inputs, source: Source, request: str, window: Window | None) -> Manifest:
+    """The Job of a load that was asked for; `request` is the identity of what asked, `window` is that of a backfill."""
+    manifest = child(
+        inputs,
+        CHILDREN["Job"],
+        run_name(inputs.name, source.name, request),
+        COMPONENT,
+        {SOURCE_LABEL: source.name},
+        spec={**job_spec(inputs, source, window), "ttlSecondsAfterFinished": KEEP},
+    )
+    told = {WINDOW_ANNOTATION: str(window)} if window else {}
+    manifest["metadata"]["annotations"] = {REQUEST_ANNOTATION: request, **told}
+    return manifest
+
+
+def job_spec(inputs: Inputs, source: Source, window: Window | None = None) -> dict[str, Any]:
     """One load: at most two pods, each with an empty work folder; a pod lost to a drain does not count."""
     mounts = [
         {"name": "work", "mountPath": WORK_DIR},
@@ -92,6 +119,9 @@ def job_spec(inputs: Inputs, source: Source) -> dict[str, Any]:
         wire.ENV_WORK_DIR: WORK_DIR,
         wire.ENV_TERMINATION_LOG: "/dev/termination-log",
     }
+    if window:
+        variables[wire.ENV_INTERVAL_START] = window.start.isoformat()
+        variables[wire.ENV_INTERVAL_END] = window.end.isoformat()
     if source.secret_name:
         variables[wire.ENV_CREDENTIALS_DIR] = CREDENTIALS_DIR
         mounts.append({"name": "credentials", "mountPath": CREDENTIALS_DIR, "readOnly": True})

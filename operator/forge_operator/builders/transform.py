@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from forge_stack import wire
@@ -20,7 +20,15 @@ from forge_operator.builders.common import (
     pod_template,
     secret_volume,
 )
-from forge_operator.names import CHILDREN, COVERS_ANNOTATION, SEQUENCE_LABEL, Manifest, transform_name
+from forge_operator.names import (
+    CHILDREN,
+    COVERS_ANNOTATION,
+    GENERATION_ANNOTATION,
+    REQUEST_ANNOTATION,
+    SEQUENCE_LABEL,
+    Manifest,
+    transform_name,
+)
 
 COMPONENT = "transform"
 LONGEST_TRANSFORM = 2 * 3600
@@ -42,10 +50,19 @@ def decode_covers(annotations: Mapping[str, str]) -> list[FinishedLoad]:
         return []
 
 
-def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
-    """Transform number `sequence`, for the loads it covers."""
+def job(
+    inputs: Inputs,
+    sequence: int,
+    covers: list[FinishedLoad],
+    requests: Sequence[str] = (),
+    *,
+    full_refresh: bool = False,
+) -> Manifest:
+    """Transform number `sequence`, for the loads it covers. One that was asked for (`requests` are the identities of
+    what asked) builds what is downstream of every source, loaded anew or not."""
     spec = inputs.stack.spec
-    request = spec.transform_request(load.source for load in covers)
+    loaded = [source.name for source in spec.sources] if requests else [load.source for load in covers]
+    request = spec.transform_request(loaded).model_copy(update={"full_refresh": full_refresh})
     shape = Shape(COMPONENT, "dbt", spec.transform.image, spec.transform.resources, spec.transform.pod_template)
     program = container(
         inputs,
@@ -92,5 +109,9 @@ def job(inputs: Inputs, sequence: int, covers: list[FinishedLoad]) -> Manifest:
             ),
         },
     )
-    manifest["metadata"]["annotations"] = {COVERS_ANNOTATION: encode_covers(covers)}
+    manifest["metadata"]["annotations"] = {
+        COVERS_ANNOTATION: encode_covers(covers),
+        GENERATION_ANNOTATION: str(inputs.stack.metadata.generation),
+        **({REQUEST_ANNOTATION: ",".join(requests)} if requests else {}),
+    }
     return manifest

@@ -1,0 +1,115 @@
+"""The stacks that are known: by kopf's watch, by this process's own writes, and by the list of every resync."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+from forge_stack.model import ObservabilityStack, StackStatus
+from pydantic import ValidationError
+
+from forge_operator.names import Key, Manifest
+
+RUN_NOW = "observability.forge.dev/run-now"
+
+
+class Stacks:
+    """Manifests by key; an older version never replaces a newer one, and a change wakes the stack."""
+
+    def __init__(self, wake: Callable[[Key], None]) -> None:
+        self._wake = wake
+        self._known: dict[Key, Manifest] = {}
+        self._specs: dict[Key, tuple[tuple[str, int], ObservabilityStack]] = {}
+        self._heard: dict[Key, int] = {}
+
+    def get(self, key: Key) -> Manifest | None:
+        """The stack's manifest; None when it is gone."""
+        return self._known.get(key)
+
+    def __iter__(self) -> Iterator[Key]:
+        return iter(list(self._known))
+
+    def put(self, manifest: Manifest, *, ours: bool = False) -> None:
+        """A stack is there, in this version. What this process wrote itself wakes nobody."""
+        key = key_of(manifest)
+        old = self._known.get(key)
+        same_object = old is not None and old["metadata"]["uid"] == manifest["metadata"]["uid"]
+        if old is not None and same_object and version_of(manifest) <= version_of(old):
+            return
+        self._known[key] = _trimmed(manifest)
+        if not ours:
+            self._wake(key)
+
+    def drop(self, key: Key, uid: str = "") -> None:
+        """A stack is gone (the one of that uid, when it is given)."""
+        old = self._known.get(key)
+        if old is not None and uid in ("", old["metadata"]["uid"]):
+            del self._known[key]
+            self._specs.pop(key, None)
+            self._heard.pop(key, None)
+        self._wake(key)
+
+    def hear(self, happened: str | None, manifest: Manifest) -> None:
+        """What the watch says."""
+        key = key_of(manifest)
+        if happened == "DELETED":
+            self.drop(key, manifest["metadata"]["uid"])
+        else:
+            self._heard[key] = version_of(manifest)
+            self.put(manifest)
+
+    def keep(self, listed: Iterable[Manifest]) -> dict[Key, int]:
+        """What a list of all stacks holds, and nothing else, is there. Returns the versions that the watch has not told
+        yet: it is late, or deaf."""
+        found = {key_of(manifest): manifest for manifest in listed}
+        for key in self:
+            if key not in found:
+                self.drop(key)
+        for manifest in found.values():
+            self.put(manifest)
+        return self.unheard({key: version_of(manifest) for key, manifest in found.items()})
+
+    def unheard(self, versions: dict[Key, int]) -> dict[Key, int]:
+        """Which of these versions the watch has not told."""
+        return {key: version for key, version in versions.items() if self._heard.get(key, 0) < version}
+
+    def statuses(self) -> Iterator[tuple[Key, StackStatus]]:
+        """The status of each stack."""
+        for key, manifest in list(self._known.items()):
+            yield key, status_of(manifest)
+
+    def parse(self, manifest: Manifest) -> ObservabilityStack:
+        """The stack of a manifest. Raises ValidationError when its spec cannot be read; a status that cannot be read is
+        none, for it is computed anew."""
+        key, meta = key_of(manifest), manifest["metadata"]
+        version = (meta["uid"], meta.get("generation", 0))
+        known = self._specs.get(key)
+        if known is None or known[0] != version:
+            spec_only = {name: value for name, value in manifest.items() if name != "status"}
+            known = self._specs[key] = (version, ObservabilityStack.parse(spec_only))
+        return known[1].model_copy(update={"status": status_of(manifest)})
+
+
+def status_of(manifest: Manifest) -> StackStatus:
+    """The status; an empty one when it cannot be read."""
+    try:
+        return StackStatus.model_validate(manifest.get("status", {}))
+    except ValidationError:
+        return StackStatus()
+
+
+def key_of(manifest: Manifest) -> Key:
+    """The key of a stack's manifest."""
+    return manifest["metadata"]["namespace"], manifest["metadata"]["name"]
+
+
+def version_of(manifest: Manifest) -> int:
+    """Its resourceVersion, as the number that it is (https://kep.k8s.io/5504)."""
+    return int(manifest["metadata"]["resourceVersion"])
+
+
+def _trimmed(manifest: Manifest) -> Manifest:
+    """Without the bookkeeping, which only a request for a run is read from."""
+    meta = manifest["metadata"]
+    if "managedFields" in meta and RUN_NOW not in meta.get("annotations", {}):
+        meta = {name: value for name, value in meta.items() if name != "managedFields"}
+    return {**manifest, "metadata": meta}
