@@ -23,6 +23,8 @@ from urllib.parse import unquote, urlsplit
 from forge_stack.model import Source
 from forge_stack.wire import (
     ENV_CREDENTIALS_DIR,
+    ENV_INTERVAL_END,
+    ENV_INTERVAL_START,
     ENV_SOURCE,
     ENV_STORE_DSN_FILE,
     ENV_TERMINATION_LOG,
@@ -158,7 +160,7 @@ def read_dsn(env: Mapping[str, str]) -> StoreDsn:
 
 def read_window(env: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     """The window of a backfill, if one is asked for. Raises LoadError (InvalidConfiguration)."""
-    texts = env.get("DLT_INTERVAL_START"), env.get("DLT_INTERVAL_END")
+    texts = env.get(ENV_INTERVAL_START), env.get(ENV_INTERVAL_END)
     if not any(texts):
         return None
     try:
@@ -168,7 +170,7 @@ def read_window(env: Mapping[str, str]) -> tuple[datetime, datetime] | None:
     except ValueError as error:
         raise LoadError(
             "InvalidConfiguration",
-            f"DLT_INTERVAL_START {texts[0]!r} and DLT_INTERVAL_END {texts[1]!r} must both be RFC 3339 times with a "
+            f"{ENV_INTERVAL_START} {texts[0]!r} and {ENV_INTERVAL_END} {texts[1]!r} must both be RFC 3339 times with a "
             "zone, the start before the end",
         ) from error
     return start, end

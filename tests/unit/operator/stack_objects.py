@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from forge_operator.cache import Entry, shape_of
 from forge_operator.settings import Settings
+from forge_operator.world import World, see
 from forge_stack.model import ObservabilityStack
 
 Manifest = dict[str, Any]
@@ -81,6 +83,15 @@ def at(seconds: float = 0) -> str:
     return (NOW + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def world_of(*items: Manifest, seconds: float = 0) -> World:
+    """What the operator knows of these objects, that many seconds after NOW."""
+    entries = {
+        (item["kind"], item["metadata"]["name"]): Entry(shape_of(item), version=1, digest=b"", packed=None)
+        for item in items
+    }
+    return see("uid-of-acme", entries, {}, NOW + timedelta(seconds=seconds))
+
+
 def make_job(
     name: str,
     *,
@@ -128,7 +139,14 @@ def make_pod(
             "namespace": "team-a",
             "creationTimestamp": at(),
             "labels": {},
-            "ownerReferences": [{"uid": job["metadata"]["uid"], "controller": True}],
+            "ownerReferences": [
+                {
+                    "kind": job["kind"],
+                    "name": job["metadata"]["name"],
+                    "uid": job["metadata"]["uid"],
+                    "controller": True,
+                }
+            ],
         },
         "status": {
             "phase": "Succeeded" if terminated else "Pending",

@@ -16,6 +16,7 @@ from forge_operator.builders import Inputs, api, desired_children, loads, store,
 from forge_operator.names import STACK_LABEL
 from forge_stack.decisions import FinishedLoad
 from forge_stack.model import Source
+from forge_stack.runs import parse_window
 from forge_stack.wire import StoreDsn, TransformRequest
 from stack_objects import NOW, make_settings, make_stack
 
@@ -27,7 +28,14 @@ Manifest = dict[str, Any]
 def everything(inputs: Inputs) -> list[Manifest]:
     source = inputs.stack.spec.sources[1]
     covers = [FinishedLoad("u1", "github", NOW)]
-    return [*desired_children(inputs), loads.first_load(inputs, source, 2), transform.job(inputs, 7, covers)]
+    window = parse_window("2026-01-01/2026-02-01")
+    return [
+        *desired_children(inputs),
+        loads.first_load(inputs, source, 2),
+        loads.requested_load(inputs, source, "0123456789abcdef", window),
+        transform.job(inputs, 7, covers),
+        transform.job(inputs, 8, [], ["0123456789abcdef"], full_refresh=True),
+    ]
 
 
 def pod_templates(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
@@ -265,7 +273,7 @@ def test_every_pod_is_restricted(inputs: Inputs, change: Any) -> None:
             assert container["resources"]["requests"].keys() == {"cpu", "memory"}, name
             assert container["resources"]["limits"].keys() == {"memory"}, name
         seen += 1
-    assert seen == 8
+    assert seen == 10
 
 
 def test_selectors_match_their_pods(inputs: Inputs) -> None:

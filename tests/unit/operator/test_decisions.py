@@ -11,19 +11,15 @@ import pytest
 from forge_operator import loads, transforms
 from forge_operator.builders.transform import encode_covers
 from forge_operator.observe import job_end
-from forge_operator.world import World, fingerprint, sort
+from forge_operator.world import World, fingerprint
 from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
 from forge_stack.model import ObservabilityStack, SourceStatus, TransformStatus
 from forge_stack.status import Fact, observe_source
 from forge_stack.wire import NodeCounts, NodeFailure, Problem, TransformSummary, encode_summary
-from stack_objects import NOW, at, make_job, make_pod, make_stack
+from stack_objects import NOW, at, make_job, make_pod, make_stack, world_of
 
 Manifest = dict[str, Any]
 SOURCE = {"observability.forge.dev/source": "github"}
-
-
-def world_of(*items: Manifest, seconds: float = 0) -> World:
-    return sort("uid-of-acme", items, {}, NOW + timedelta(seconds=seconds))
 
 
 def loads_in(world: World, cron_job: Manifest | None = None) -> loads.Loads:
@@ -48,10 +44,13 @@ def transform_job(sequence: int, covers: list[FinishedLoad], **more: Any) -> Man
 def cron_job(last_success: str = "") -> Manifest:
     return {
         "kind": "CronJob",
+        "apiVersion": "batch/v1",
         "metadata": {
             "name": "acme-load-github",
             "uid": "uid-of-cron",
-            "ownerReferences": [{"uid": "uid-of-acme", "controller": True}],
+            "ownerReferences": [
+                {"kind": "ObservabilityStack", "name": "acme", "uid": "uid-of-acme", "controller": True}
+            ],
         },
         "status": {"lastSuccessfulTime": last_success} if last_success else {},
     }
@@ -124,6 +123,15 @@ def test_a_job_that_is_there_needs_no_record() -> None:
     record = cron_job(at(60))
     found = loads.finished_loads([loads_in(world_of(record, job), record)], {})
     assert [f.uid for f in found] == ["uid-of-acme-load-github-1"]
+
+
+def test_a_record_waits_for_the_job_that_it_may_speak_of() -> None:
+    """The CronJob's news may come before its Job's; taken for two loads, they would be covered twice."""
+    ticked = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", seconds=50)
+    later = make_job("acme-load-github-2", labels=SOURCE, owner="uid-of-cron", seconds=90)
+    record = cron_job(at(60))
+    assert loads.finished_loads([loads_in(world_of(record, ticked), record)], {}) == []
+    assert len(loads.finished_loads([loads_in(world_of(record, later), record)], {})) == 1
 
 
 # What a source is told
@@ -225,6 +233,39 @@ def test_a_lost_status_is_rebuilt_from_the_jobs() -> None:
     assert (status.sequence, status.consumed) == (8, ["u0", "u1"])
 
 
+def test_what_a_kept_transform_took_in_is_covered_although_its_batch_is_gone_with_the_status() -> None:
+    old = first(1, ended="Complete", seconds=-300)
+    new = make_job("acme-load-github-2", labels=SOURCE, ended="Complete", seconds=100)
+    last = FinishedLoad("u9", "jira", NOW)
+    world = world_of(old, new, transform_job(9, [last], ended="Complete", seconds=60))
+    jobs = transforms.transform_jobs(world)
+    finished = loads.finished_loads([loads_in(world)], {})
+    status = transforms.commit_ended(world, with_transform(TransformStatus()), jobs, finished)
+    assert (status.sequence, status.consumed) == (9, ["u9", "uid-of-acme-load-github-first-1"])
+    known = transforms.commit_ended(world, with_transform(TransformStatus(sequence=8)), jobs, finished)
+    assert known.consumed == ["u9"], "a status that is not lost counts by batches alone"
+
+
+def test_a_transform_runs_until_its_pod_ended_although_its_job_is_gone() -> None:
+    job = transform_job(4, [LOAD])
+    pod = make_pod(job, container="transform")
+    pod["metadata"]["labels"] = {"app.kubernetes.io/component": "transform"}
+    world = world_of(pod)
+    assert transforms.running(transforms.transform_jobs(world), world.pods) == list(world.pods)
+    world = world_of(job, pod)
+    assert transforms.running(transforms.transform_jobs(world), world.pods) == list(world.jobs)
+    pod["status"]["phase"] = "Succeeded"
+    assert transforms.running([], world_of(pod).pods) == []
+
+
+def test_a_failed_transform_is_committed_with_the_generation_of_its_spec() -> None:
+    job = transform_job(1, [LOAD], ended="Failed")
+    job["metadata"]["annotations"]["observability.forge.dev/generation"] = "7"
+    world = world_of(job)
+    status = transforms.commit_ended(world, with_transform(TransformStatus()), transforms.transform_jobs(world), [LOAD])
+    assert (status.failures, status.failed_generation) == (1, 7)
+
+
 def test_history_keeps_the_newest_and_what_is_not_committed() -> None:
     world = world_of(*(transform_job(n, [LOAD], ended="Complete", seconds=n) for n in range(1, 9)))
     jobs = transforms.transform_jobs(world)
@@ -272,7 +313,7 @@ class Cluster:
             finished=finished,
             expected=["github"],
             status=committed,
-            running=bool(transforms.running(jobs)),
+            running=bool(transforms.running(jobs, world.pods)),
             settings=stack.spec.transform,
         )
         if dies_at == 0:
