@@ -75,9 +75,14 @@ fmt: install ## Format the code
 	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format --quiet .
 
 .PHONY: generate
-generate: install ## Make the generated files anew: the CRD, the chart's copy of it, the reference
+generate: install ## Make the generated files anew: the CRD, the chart's copy of it, the reference, the chart's page
 	@$(BIN)/forge-crd
+	@$$($(CLUSTER) tools helm-docs)/helm-docs --chart-search-root charts --sort-values-order file --log-level warning
 	@$(BIN)/python -m forge_transform.reference
+
+.PHONY: bundle
+bundle: install ## The bundle for the Operator Lifecycle Manager, from the chart: dist/bundle
+	@$(BIN)/python charts/olm/bundle.py dist/bundle
 
 .PHONY: docs
 docs: install ## The models as one page with their lineage: dbt/target/static_index.html

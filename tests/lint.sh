@@ -20,19 +20,44 @@ step() { # NAME COMMAND...
 }
 
 chart=charts/forge-observability
-tools=$(python3 tests/cluster/cluster.py tools helm kubeconform kube-linter | tail -n 1)
+tools=$(python3 tests/cluster/cluster.py tools helm helm-docs kube-linter kube-score kubeconform operator-verify | tail -n 1)
 rendered=$(mktemp -d)
 trap 'rm -rf "$rendered"' EXIT
 
 types() { .venv/bin/mypy api/forge_api cli/forge_observability crds/forge_stack dbt/forge_transform demo/forge_demo \
-    operator/forge_operator pipelines/forge_pipelines store/forge_store bench; }
-render() { "$tools/helm" template forge "$chart" --namespace forge-observability --kube-version 1.34.4 >"$rendered/chart.yaml"; }
+    operator/forge_operator pipelines/forge_pipelines store/forge_store bench charts/olm; }
+
+# The whole chart, and without the pod of `helm test`, which needs no probes.
+render() {
+    local template=("$tools/helm" template forge "$chart" --namespace forge-observability --kube-version 1.34.4)
+    "${template[@]}" >"$rendered/chart.yaml"
+    "${template[@]}" --no-hooks --set metrics.serviceMonitor.enabled=true >"$rendered/objects.yaml"
+}
 
 kubeconform() {
     local schemas
     schemas=$(python3 tests/kubernetes_schemas.py "$FORGE_CACHE_DIR/schemas-1.34.4")
     "$tools/kubeconform" -strict -summary -schema-location "$schemas/{{.ResourceKind}}{{.KindSuffix}}.json" \
         -skip CustomResourceDefinition "$rendered/chart.yaml"
+}
+
+# charts/lint.yaml names the tests that it is not to do. A limit of the processor only slows an operator down.
+kube_score() {
+    mapfile -t without < <(sed '1,/^kube-score:/d; s/^  \([a-z-]*\):.*/--ignore-test=\1/' charts/lint.yaml)
+    "$tools/kube-score" score --kubernetes-version v1.34 --exit-one-on-warning --ignore-container-cpu-limit \
+        "${without[@]}" "$rendered/objects.yaml"
+}
+
+# It ends with 0 whatever it finds, but is silent when it finds nothing.
+bundle() {
+    .venv/bin/python charts/olm/bundle.py "$rendered/bundle" || return
+    "$tools/operator-verify" manifests --object_validate "$rendered/bundle" 2>&1 | tee /dev/stderr | (! grep -q .)
+}
+
+chart_page() {
+    cp -r charts "$rendered/charts"
+    "$tools/helm-docs" --chart-search-root "$rendered/charts" --sort-values-order file --log-level warning
+    diff "$chart/README.md" "$rendered/$chart/README.md" || { echo "run make generate"; return 1; }
 }
 
 # Each room declares what it imports: its image holds nothing else. DEP002 (declared, not imported) is for drivers.
@@ -55,7 +80,10 @@ step metrics .venv/bin/python -m forge_transform.reference --check
 step helm-lint "$tools/helm" lint --strict "$chart"
 step helm-render render
 step kubeconform kubeconform
-step kube-linter "$tools/kube-linter" lint --config "$chart/.kube-linter.yaml" "$rendered/chart.yaml"
+step kube-linter "$tools/kube-linter" lint --config charts/lint.yaml "$rendered/objects.yaml"
+step kube-score kube_score
+step chart-page chart_page
+step bundle bundle
 
 if [ ${#failed[@]} -gt 0 ]; then
     echo "failed: ${failed[*]}"

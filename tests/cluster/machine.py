@@ -23,10 +23,13 @@ KUBE_LINKS = ("etcd", "forward", "kube-apiserver", "kube-controller-manager", "k
 TOOLS: Mapping[str, str] = {
     "coredns": "github.com/coredns/coredns@v1.12.4",
     "helm": "helm.sh/helm/v3/cmd/helm@v3.22.0",
+    "helm-docs": "github.com/norwoodj/helm-docs/cmd/helm-docs@v1.14.2",
     "kind": "sigs.k8s.io/kind@v0.33.0",
     "kube-linter": "golang.stackrox.io/kube-linter/cmd/kube-linter@v0.8.3",
+    "kube-score": "github.com/zegl/kube-score/cmd/kube-score@v1.20.0",
     "kubeconform": "github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0",
     "kwok": "sigs.k8s.io/kwok/cmd/kwok@v0.7.0",
+    "operator-verify": "github.com/operator-framework/api/cmd/operator-verify@v0.9.1",
 }
 # Module path to the repository it is in, for one whose own address is not on every module proxy.
 MODULE_AT: Mapping[str, str] = {"golang.stackrox.io/kube-linter": "github.com/stackrox/kube-linter"}
