@@ -287,7 +287,7 @@ class Components:
     def run(
         self, name: str, *arguments: str, program: Path | None = None, pass_fds: Iterable[int] = ()
     ) -> subprocess.Popen[bytes]:
-        command = [program or self.binaries / name, *arguments]
+        command: list[str | Path] = [program or self.binaries / name, *arguments]
         with (self.logs / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=tuple(pass_fds)

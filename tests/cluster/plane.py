@@ -37,6 +37,8 @@ SOURCE_LABEL = "observability.forge.dev/source"
 COMPONENT_LABEL = "app.kubernetes.io/component"
 FAILING_SOURCE = "bad"
 """Loads of a source of this name fail."""
+HELD_LABEL = "chaos.forge.dev/hold"
+"""A Job's pod with this label does not end; put on while it runs, or before."""
 
 # What no part of it needs: a cloud, machines that come and go, and requests for certificates.
 WITHOUT = ("certificatesigningrequest-approving-controller", "certificatesigningrequest-cleaner-controller",
@@ -284,7 +286,8 @@ def pod_stages(job_seconds: float, job_jitter: float) -> list[dict[str, Any]]:
     milliseconds = int(job_seconds * 1000)
     delay = {"durationMilliseconds": milliseconds, "jitterDurationMilliseconds": milliseconds + int(job_jitter * 1000)}
     alive, deleted = _is(".metadata.deletionTimestamp", "DoesNotExist"), _is(".metadata.deletionTimestamp", "Exists")
-    runs = (alive, _is(".status.phase", "In", "Running"), _is(".metadata.ownerReferences.[].kind", "In", "Job"))
+    runs = (alive, _is(".status.phase", "In", "Running"), _is(".metadata.ownerReferences.[].kind", "In", "Job"),
+            _is(f'.metadata.labels["{HELD_LABEL}"]', "DoesNotExist"))  # fmt: skip
     component, of_source = f'.metadata.labels["{COMPONENT_LABEL}"]', f'.metadata.labels["{SOURCE_LABEL}"]'
     good = _is(of_source, "NotIn", FAILING_SOURCE)
 
@@ -479,8 +482,8 @@ def main() -> int:
             for line in sys.stdin:
                 try:
                     verb, component = line.split()
-                    {"stop": plane.stop, "start": plane.start}[verb](component)
-                except (KeyError, ValueError, MachineError) as error:
+                    plane.stop(component) if verb == "stop" else plane.start(component)
+                except (ValueError, MachineError) as error:
                     print(error, file=sys.stderr)
     except KeyboardInterrupt:
         pass
