@@ -14,6 +14,8 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import orjson
@@ -151,7 +153,9 @@ class Api:
         while True:
             accept = _META.format("List") if meta else "application/json"
             answer = await self.request("GET", kind.path(namespace), query=query, accept=accept, told=kind.plural)
-            items = [{"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"]]
+            items = [
+                {"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"] or ()
+            ]  # an empty list of metadata says null
             yield items, answer["metadata"]["resourceVersion"]
             query["continue"] = answer["metadata"].get("continue", "")
             if not query["continue"]:
@@ -259,8 +263,11 @@ class Api:
 
 
 def _session(configuration: Configuration, connector: aiohttp.TCPConnector) -> aiohttp.ClientSession:
-    proxy = str(configuration.proxy) if configuration.proxy else None
-    return aiohttp.ClientSession(connector=connector, trust_env=True, proxy=proxy, read_bufsize=2**18)
+    """A session. The environment's proxy is looked up once: aiohttp's own `trust_env` starts a thread a request."""
+    host = urlsplit(str(configuration.host))
+    by_environment = None if proxy_bypass(host.netloc) else getproxies().get(host.scheme)
+    proxy = str(configuration.proxy) if configuration.proxy else by_environment
+    return aiohttp.ClientSession(connector=connector, proxy=proxy, read_bufsize=2**18)
 
 
 def _answer(response: aiohttp.ClientResponse, raw: bytes) -> Manifest:

@@ -48,18 +48,22 @@ class Refusal:
     message: str
 
 
-@dataclass(frozen=True)
 class Plan:
-    """What a stack's children should be: a digest of each intent, in the order in which they are applied. The manifests
-    themselves are built only when one of them must be written."""
+    """What a stack's children should be, in the order in which they are applied. Only a digest of each intent is kept:
+    the manifests are built again should one of them have to be written later."""
 
-    intents: Mapping[ChildKey, bytes]
-    build: Callable[[], Iterable[Manifest]]
+    def __init__(self, build: Callable[[], Iterable[Manifest]]) -> None:
+        self._build = build
+        self._built: list[Manifest] | None = list(build())
+        self.intents: Mapping[ChildKey, bytes] = {_key(manifest): _digest(manifest) for manifest in self._built}
 
-    @classmethod
-    def of(cls, build: Callable[[], Iterable[Manifest]]) -> Plan:
-        """The plan that a builder makes."""
-        return cls({_key(manifest): _digest(manifest) for manifest in build()}, build)
+    def manifests(self) -> list[Manifest]:
+        """The intents."""
+        return self._built if self._built is not None else list(self._build())
+
+    def settle(self) -> None:
+        """They were applied: they need not be kept."""
+        self._built = None
 
 
 @dataclass
@@ -93,8 +97,9 @@ class Applier:
         changed = {child for child, intent in plan.intents.items() if not _rests(known, child, intent, entries, uid)}
         if not changed:
             return []
-        due = [manifest for manifest in plan.build() if _key(manifest) in changed]
+        due = [manifest for manifest in plan.manifests() if _key(manifest) in changed]
         outcomes = [await self._bring(known, key, uid, manifest, plan.intents[_key(manifest)]) for manifest in due]
+        plan.settle()
         return [outcome for outcome in outcomes if outcome is not None]
 
     async def prune(self, key: Key, uid: str, plan: Plan) -> None:

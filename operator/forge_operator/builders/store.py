@@ -7,6 +7,7 @@ when the HTTP port serves, and the image's user is 101:101.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from typing import Any
 
@@ -143,6 +144,18 @@ def render(config: dict[str, Any]) -> str:
     return yaml.dump(config, Dumper=_Dumper, sort_keys=True)
 
 
+@functools.cache
+def server_file() -> str:
+    """`config.d/forge-server.yaml`; the same for every stack, and slow to write."""
+    return render(server_config())
+
+
+@functools.cache
+def user_file() -> str:
+    """`users.d/forge-users.yaml`; as above."""
+    return render(user_config())
+
+
 def config_map(inputs: Inputs) -> Manifest:
     """Both files; the server takes a change of users without a restart."""
     return child(
@@ -151,8 +164,8 @@ def config_map(inputs: Inputs) -> Manifest:
         f"{store_name(inputs.name)}-config",
         "store",
         data={
-            "server.yaml": render(server_config()),
-            "users.yaml": render(user_config()),
+            "server.yaml": server_file(),
+            "users.yaml": user_file(),
         },
     )
 
@@ -215,7 +228,7 @@ def stateful_set(inputs: Inputs, managed: ManagedStore) -> Manifest:
     """The server. A restart follows a change of the server's file or of the users' Secret, of nothing else."""
     name = store_name(inputs.name)
     policy = inputs.stack.spec.deletion_policy
-    config = render(server_config())
+    config = server_file()
     ping = {"httpGet": {"path": "/ping", "port": "http"}}
     shape = Shape(
         "store", "store", managed.image, managed.resources, managed.pod_template, several=managed.replicas > 1
