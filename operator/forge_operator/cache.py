@@ -219,6 +219,7 @@ def _container(status: Manifest) -> Manifest:
 def _cron_job(item: Manifest) -> Iterator[tuple[str, Any]]:
     status = item.get("status", {})
     yield "status", {name: status[name] for name in ("lastSuccessfulTime",) if name in status}
+    yield "spec", {"suspend": item["spec"].get("suspend", False)}
 
 
 def _deployment(item: Manifest) -> Iterator[tuple[str, Any]]:

@@ -136,15 +136,12 @@ def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem
     if not loads.ordinary:
         return result
     job, end = loads.ordinary[-1]
-    pods = world.pods_of(job)
-    summary = reported(pods, COMPONENT)
-    summary = summary if isinstance(summary, LoadSummary) else None
+    summary = summary_of(world, job)
     if summary is None and known is not None and known.last_load_time is not None and end.at <= known.last_load_time:
         return result
     reason, message = "", ""
     if not end.succeeded and summary is None:
-        limit = str(loads.source.resources.limits.get("memory", ""))
-        reason, message = failure(end, pods, COMPONENT, limit, f"sources[{loads.source.name}].resources")
+        reason, message = failure_of(world, loads.source, job, end)
     return SourceFacts(
         source=loads.source,
         running=loads.running,
@@ -155,6 +152,20 @@ def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem
         failure=message,
         failure_reason=reason or "LoadFailed",
     )
+
+
+def summary_of(world: World, job: Manifest) -> LoadSummary | None:
+    """What a load said of itself; None when it could not."""
+    summary = reported(world.pods_of(job), COMPONENT)
+    return summary if isinstance(summary, LoadSummary) else None
+
+
+def failure_of(world: World, source: Source, job: Manifest, end: Ended) -> tuple[str, str]:
+    """Why a load failed: its own words, or what Kubernetes knows."""
+    if (summary := summary_of(world, job)) is not None and summary.error is not None:
+        return summary.error.reason, summary.error.message
+    limit = str(source.resources.limits.get("memory", ""))
+    return failure(end, world.pods_of(job), COMPONENT, limit, f"sources[{source.name}].resources")
 
 
 def settled(known: SourceStatus | None, problem: object) -> SourceStatus | None:

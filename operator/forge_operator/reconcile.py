@@ -17,7 +17,7 @@ from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus, 
 from forge_stack.status import Fact, assemble, observe_source, refused
 from pydantic import ValidationError
 
-from forge_operator import builders, facts, loads, transforms
+from forge_operator import builders, facts, loads, requests, transforms
 from forge_operator.api import Api, ApiError
 from forge_operator.apply import Applier, Plan, Refusal
 from forge_operator.builders import Inputs
@@ -40,10 +40,17 @@ from forge_operator.names import (
     store_secret,
 )
 from forge_operator.probe import Prober
+from forge_operator.requests import Requests
 from forge_operator.settings import Settings
 from forge_operator.stacks import Stacks, status_of
-from forge_operator.start import Started, Starter
-from forge_operator.story import outcome_happenings, source_happenings, spec_happenings, transform_happenings
+from forge_operator.start import SOON, Started, Starter
+from forge_operator.story import (
+    outcome_happenings,
+    run_happenings,
+    source_happenings,
+    spec_happenings,
+    transform_happenings,
+)
 from forge_operator.world import World, made_secrets, read_secrets, see
 
 LOOK_FOR_STORE = timedelta(seconds=15)
@@ -109,7 +116,10 @@ class Reconciler:
             for source in spec.sources
         }
         new = {each.source.name: each for each in sources if not each.succeeded_before(known.get(each.source.name))}
+        asked = requests.parse(manifest, stack)
+        waiting = asked.without(requests.started(world.jobs))
         held = frozenset(new) | {name for name, problem in problems.items() if problem is not None}
+        held |= requests.holding(waiting, sources)
         inputs = build_inputs(stack, world, self._settings, held=held, service_monitors=self.service_monitors)
 
         plan = self._plan(inputs)
@@ -125,7 +135,7 @@ class Reconciler:
         jobs = transforms.transform_jobs(world)
         finished = loads.finished_loads(sources, stack.status.transform.covered)
         committed = transforms.commit_ended(world, stack, jobs, finished)
-        running = transforms.running(jobs)
+        running = transforms.running(jobs, world.pods)
         expected = [s.name for s in spec.sources if not s.suspend and problems[s.name] is None]
         decision = decide_transform(
             now=world.now,
@@ -134,12 +144,16 @@ class Reconciler:
             status=committed,
             running=bool(running),
             settings=spec.transform,
+            generation=stack.metadata.generation,
+            requested=bool(waiting.transforms) and store.holds is True,
         )
         started = Started()
         if not spec.suspend:
-            await self._start_transform(inputs, world, decision, finished, committed, started)
+            await self._start_transform(inputs, world, decision, finished, committed, waiting, started)
             if store.holds is True:
-                await self._start_first_loads(inputs, world, list(new.values()), problems, started)
+                begun = await self._start_requested_loads(inputs, world, sources, problems, waiting, started)
+                first = [each for name, each in new.items() if name not in begun]
+                await self._start_first_loads(inputs, world, first, problems, started)
         outcomes += started.refusals
         for refusal in started.refusals:
             if source_name := label(refusal.manifest, SOURCE_LABEL):
@@ -172,9 +186,11 @@ class Reconciler:
             *spec_happenings(stack, no_monitors=not self.service_monitors, storage_stays=storage_unchanged(inputs)),
             *source_happenings(stack, status, sources),
             *transform_happenings(stack, status),
+            *run_happenings(asked, world, sources),
         ]
         for happening in happenings:
             self._recorder.tell(*subject_of(stack), happening)
+        await self._settle(manifest, asked, waiting.without(started.answered))
         looks = started.looks
         if spec.store.external is not None and store.holds is not True:
             looks.append(world.now + LOOK_FOR_STORE)
@@ -195,7 +211,7 @@ class Reconciler:
         depends = (stack.metadata.generation, replace(inputs, stack=None))  # type: ignore[arg-type]
         known = self._plans.get(uid)
         if known is None or known[0] != depends:
-            known = self._plans[uid] = (depends, Plan.of(lambda: builders.desired_children(inputs)))
+            known = self._plans[uid] = (depends, Plan(lambda: builders.desired_children(inputs)))
         return known[1]
 
     async def _make_secrets(self, stack: ObservabilityStack, found: dict[str, Manifest]) -> dict[str, Manifest]:
@@ -252,6 +268,7 @@ class Reconciler:
         decision: RunTransform | Wait,
         finished: Sequence[FinishedLoad],
         committed: TransformStatus,
+        waiting: Requests,
         started: Started,
     ) -> None:
         """Before the status is written, so that it says when the Job was refused."""
@@ -260,7 +277,24 @@ class Reconciler:
         elif committed != inputs.stack.status.transform:
             started.looks.append(world.now)  # the position that names the next Job is written first
         else:
-            await self._starter.transform(inputs, decision, finished, started, world.now)
+            await self._starter.transform(inputs, decision, finished, waiting.transforms, started, world.now)
+
+    async def _start_requested_loads(
+        self,
+        inputs: Inputs,
+        world: World,
+        sources: Sequence[loads.Loads],
+        problems: Mapping[str, Fact | None],
+        waiting: Requests,
+        started: Started,
+    ) -> set[str]:
+        """Returns the sources whose load was started."""
+        due = requests.due_loads(waiting, sources, problems)
+        for request, source in due:
+            await self._starter.load(inputs, source, request, started)
+        if requests.unheld(waiting, sources, problems):
+            started.looks.append(world.now + SOON)  # this pass held their CronJobs
+        return {source.name for _, source in due}
 
     async def _start_first_loads(
         self,
@@ -271,7 +305,7 @@ class Reconciler:
         started: Started,
     ) -> None:
         for each in new:
-            if each.active or each.source.suspend or problems[each.source.name]:
+            if each.running or each.source.suspend or problems[each.source.name]:
                 continue
             due, attempt = loads.first_load_due(world, each)
             if due <= world.now:
@@ -280,6 +314,16 @@ class Reconciler:
                 await self._starter.once(job, started, Happening("FirstLoadStarted", "Load", told, ""))
             else:
                 started.looks.append(due)
+
+    async def _settle(self, manifest: Manifest, asked: Requests, rest: Requests) -> None:
+        """Take the requests that have a Job, or are refused, out of the annotation."""
+        if not (operations := requests.settle(asked, rest)):
+            return
+        try:
+            self._stacks.put(await self._api.patch(manifest, operations, STACK), ours=True)
+        except ApiError as error:
+            if error.status not in (404, 422):
+                raise  # else somebody wrote it anew meanwhile, and that wakes the stack
 
     async def _tidy(
         self,

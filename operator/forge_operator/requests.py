@@ -93,11 +93,20 @@ def due_loads(
     schedule (its CronJob is seen to be held), and nothing keeps it from starting."""
     found = []
     for each in sources:
-        held = each.cron_job is not None and each.cron_job.get("spec", {}).get("suspend") is True
         wanted = next((request for request in requests.runs if request.run.source == each.source.name), None)
-        if wanted is not None and held and not each.running and problems.get(each.source.name) is None:
+        if wanted is not None and _held(each) and not each.running and problems.get(each.source.name) is None:
             found.append((wanted, each.source))
     return found
+
+
+def unheld(requests: Requests, sources: Iterable[Loads], problems: Mapping[str, Fact | None]) -> bool:
+    """Whether a load is asked for that could start but for its CronJob, which was not yet seen to be held."""
+    wanted = {r.run.source for r in requests.runs if problems.get(r.run.source) is None}
+    return any(each.source.name in wanted and not _held(each) for each in sources)
+
+
+def _held(loads: Loads) -> bool:
+    return loads.cron_job is not None and loads.cron_job.get("spec", {}).get("suspend") is True
 
 
 def settle(requests: Requests, rest: Requests) -> list[dict[str, Any]]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from forge_stack.model import ObservabilityStack, StackStatus
+from forge_stack.runs import RUN_NOW
 from pydantic import ValidationError
 
 from forge_operator.names import Key, Manifest
-
-RUN_NOW = "observability.forge.dev/run-now"
 
 
 class Stacks:

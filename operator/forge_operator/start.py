@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from forge_stack.decisions import FinishedLoad, RunTransform
+from forge_stack.model import Source
 
 from forge_operator import builders
 from forge_operator.api import Api, ApiError
@@ -15,6 +16,7 @@ from forge_operator.builders import Inputs
 from forge_operator.cache import Cache
 from forge_operator.events import Happening
 from forge_operator.names import CHILDREN, STACK, Manifest
+from forge_operator.requests import Request
 from forge_operator.stacks import Stacks, status_of
 
 SOON = timedelta(seconds=0.2)
@@ -23,11 +25,13 @@ SOON = timedelta(seconds=0.2)
 
 @dataclass
 class Started:
-    """What one pass started: what to tell of it, what was refused, and when to look again for what was not due."""
+    """What one pass started: what to tell of it, what was refused, when to look again for what was not due, and the
+    requests for runs that were answered."""
 
     happenings: list[Happening] = field(default_factory=list)
     refusals: list[Refusal] = field(default_factory=list)
     looks: list[datetime | None] = field(default_factory=list)
+    answered: list[str] = field(default_factory=list)
 
 
 class Starter:
@@ -39,7 +43,13 @@ class Starter:
         self._stacks = stacks
 
     async def transform(
-        self, inputs: Inputs, run: RunTransform, finished: Sequence[FinishedLoad], started: Started, now: datetime
+        self,
+        inputs: Inputs,
+        run: RunTransform,
+        finished: Sequence[FinishedLoad],
+        asked: Sequence[Request],
+        started: Started,
+        now: datetime,
     ) -> None:
         """Make the Job of a transform, unless the committed position has moved on since it was read.
 
@@ -55,12 +65,27 @@ class Starter:
             started.looks.append(now + SOON)
             return
         covers = [load for load in finished if load.uid in run.uids]
-        told = f"transform {run.sequence} started for {len(covers)} load(s) of {', '.join(run.sources)}"
-        job = builders.transform.job(inputs, run.sequence, covers)
-        await self.once(job, started, Happening("TransformStarted", "Transform", told, ""))
+        requests = [request.id for request in asked]
+        full_refresh = any(request.run.full_refresh for request in asked)
+        told = f"{'full refresh' if full_refresh else 'transform'} {run.sequence} started"
+        told += f" for {len(covers)} load(s) of {', '.join(run.sources)}" if covers else ""
+        told += "; it was asked for" if asked else ""
+        job = builders.transform.job(inputs, run.sequence, covers, requests, full_refresh=full_refresh)
+        await self.once(job, started, Happening("TransformStarted", "Transform", told, ""), requests)
 
-    async def once(self, job: Manifest, started: Started, happening: Happening) -> None:
-        """Make a Job; that it exists already is no error."""
+    async def load(self, inputs: Inputs, source: Source, asked: Request, started: Started) -> None:
+        """Make the Job of a load that was asked for."""
+        window = asked.run.window
+        told = (
+            f"a backfill of {source.name} from {window.start} to {window.end}" if window else f"a load of {source.name}"
+        )
+        job = builders.loads.requested_load(inputs, source, asked.id, window)
+        await self.once(
+            job, started, Happening("RunStarted", "Load", f"{told} started; it was asked for", ""), [asked.id]
+        )
+
+    async def once(self, job: Manifest, started: Started, happening: Happening, answers: Sequence[str] = ()) -> None:
+        """Make a Job, which answers requests or none; that it exists already is no error."""
         meta = job["metadata"]
         try:
             made = await self._api.create(job)
@@ -78,3 +103,4 @@ class Starter:
             uid = made["metadata"]["uid"]
             told = Happening(happening.reason, happening.action, happening.note, uid, happening.type)
             started.happenings.append(told)
+            started.answered += answers

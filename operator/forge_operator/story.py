@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from forge_stack.model import ObservabilityStack, StackStatus
 
 from forge_operator.apply import Refusal, Repair
 from forge_operator.events import Happening
-from forge_operator.loads import OWN_REASONS, Loads
+from forge_operator.loads import OWN_REASONS, Loads, failure_of, summary_of
+from forge_operator.names import REQUEST_ANNOTATION, WINDOW_ANNOTATION, annotation
+from forge_operator.requests import Requests
+from forge_operator.world import World
+
+NEWS = timedelta(minutes=10)
+"""How long after its end a run that was asked for is told of: Events are kept for an hour, and then told no more."""
 
 
 def outcome_happenings(
@@ -77,3 +83,23 @@ def transform_happenings(stack: ObservabilityStack, new: StackStatus) -> Iterabl
     else:
         told = f"transform {now.sequence} succeeded: models {now.models}; tests {now.tests}"
         yield Happening("TransformSucceeded", "Transform", told, subject)
+
+
+def run_happenings(asked: Requests, world: World, loads: Sequence[Loads]) -> Iterable[Happening]:
+    """What was asked for and is refused; the loads that were asked for and ended of late."""
+    for refusal in asked.refusals:
+        yield Happening("RunRefused", "Run", refusal, f"{asked.written_at}/{refusal}", "Warning")
+    for each in loads:
+        for job, end in each.ended:
+            if not annotation(job, REQUEST_ANNOTATION) or world.now - end.at > NEWS:
+                continue
+            window = annotation(job, WINDOW_ANNOTATION)
+            told = f"the backfill of {each.source.name}, {window}," if window else f"the load of {each.source.name}"
+            uid = job["metadata"]["uid"]
+            if end.succeeded:
+                summary = summary_of(world, job)
+                rows = f", {sum(summary.rows.values())} rows" if summary else ""
+                yield Happening("RunSucceeded", "Load", f"{told} ended well{rows}", uid)
+            else:
+                reason, why = failure_of(world, each.source, job, end)
+                yield Happening("RunFailed", "Load", f"{told} failed: {why} ({reason})", uid, "Warning")

@@ -52,6 +52,7 @@ def cron_job(last_success: str = "") -> Manifest:
                 {"kind": "ObservabilityStack", "name": "acme", "uid": "uid-of-acme", "controller": True}
             ],
         },
+        "spec": {"suspend": False},
         "status": {"lastSuccessfulTime": last_success} if last_success else {},
     }
 
