@@ -14,13 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import demo, loads, sources, stack, transform
+from bench import demo, loads, operator, sources, stack, transform
 from bench.result import Benchmark, Result
 
 BENCHMARKS: dict[str, Benchmark] = {
     "stack.apply_to_gold_seconds": stack.apply_to_gold,
     "load.http_to_bronze_rows_per_second": loads.http_to_bronze,
     "demo.seconds": demo.seconds,
+    **operator.BENCHMARKS,
     **sources.BENCHMARKS,
     **transform.BENCHMARKS,
 }

@@ -107,6 +107,7 @@ class Plane:
         self.kubectl("create", "-f", "-", stdin=json.dumps(machines))
         self.kubectl("apply", "--server-side", "-f", str(MANIFESTS), "-f", str(CRDS))
         self.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
+        self._wait_for("the stacks", lambda: self._succeeds("get", "observabilitystacks"))  # their storage is made late
         self._wait_for("the default service account", lambda: self._succeeds("get", "serviceaccount", "default"))
 
     def down(self) -> None:
@@ -430,6 +431,7 @@ def flags(folder: Path, qps: int) -> dict[str, tuple[str, ...]]:
             *node.apiserver_flags(folder),
             "--audit-log-maxsize=100000",  # one file
             "--disable-admission-plugins=TaintNodesByCondition",  # nobody would take the taint away
+            "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",  # as OpenShift does
         ),
         "kube-controller-manager": (
             *node.controller_manager_flags(folder, qps),
