@@ -14,6 +14,7 @@ from kubectl import Kubectl, command
 sys.path.insert(0, str(Path(__file__).parent))
 
 from operator_process import Operator
+from plane import Plane
 
 CLUSTER = Path(__file__).parents[2] / "cluster"
 ROOT = Path(__file__).parents[3]
@@ -56,3 +57,10 @@ def operator(kubectl: Kubectl, tmp_path_factory: pytest.TempPathFactory) -> Iter
     running.start()
     yield running
     running.stop()
+
+
+@pytest.fixture(scope="session")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
+    """A control plane without machines: real API server, etcd and controllers, played pods."""
+    with Plane(tmp_path_factory.mktemp("p") / "p", nodes=2) as plane:
+        yield plane

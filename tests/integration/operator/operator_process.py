@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -21,6 +21,7 @@ class Operator:
 
     namespace: str
     folder: Path
+    environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -42,6 +43,7 @@ class Operator:
             "FORGE_HEALTH_PORT": str(port),
             "FORGE_RESYNC_SECONDS": "300",
             "FORGE_LOG_LEVEL": "debug",
+            **self.environment,
         }
         program = str(Path(sys.executable).parent / "forge-operator")
         with (self.folder / "operator.log").open("ab") as log:
