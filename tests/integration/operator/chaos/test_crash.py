@@ -1,0 +1,136 @@
+"""The operator is killed at every line at which it writes, in every step of a stack's life, and started again.
+
+Whatever it had not done, done in part or done without noting it, the life goes on as if nothing had been, and the
+history of the objects shows no promise broken. The points are not written down here: a life of each kind is led once
+undisturbed, and each write that was seen in it is a place to die, before it is sent and when its answer is there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from checker import Manifest
+from life import STEPS, Life
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+AT_ONCE = 12
+"""Lives led beside one another."""
+LIVES: dict[str, tuple[str, ...]] = {
+    "birth": (),
+    "edit": ("change", "drift"),
+    "loads": ("load_again",),
+    "failure": ("fail_a_transform",),
+    "sources": ("add_a_source", "remove_a_source"),
+    "pause": ("suspend_and_resume",),
+}
+
+
+@dataclass(frozen=True)
+class Point:
+    """The n-th write of a label in a kind of life; `when` is before or after."""
+
+    life: str
+    label: str
+    number: int
+    when: str
+
+    def __str__(self) -> str:
+        return f"[{self.life}] {self.when} {self.label} ({self.number})"
+
+
+def points(kind: str, labels: list[str], known: set[str]) -> list[Point]:
+    """The first and the last write of each label that shorter lives did not have."""
+    counted = Counter(labels)
+    numbers = {label: sorted({1, count}) for label, count in counted.items() if label not in known}
+    return [Point(kind, label, n, when) for label in numbers for n in numbers[label] for when in ("before", "after")]
+
+
+def test_points_are_the_first_and_last_of_each_new_label() -> None:
+    assert [str(p) for p in points("x", ["a", "b", "a", "a", "c"], {"c"})] == [
+        "[x] before a (1)",
+        "[x] after a (1)",
+        "[x] before a (3)",
+        "[x] after a (3)",
+        "[x] before b (1)",
+        "[x] after b (1)",
+    ]
+
+
+def test_every_crash_point(new_life: Callable[..., Life], together: Callable[..., list[str]], tmp_path: Path) -> None:
+    shapes: dict[str, dict[str, Manifest]] = {}
+
+    def undisturbed(kind: str) -> None:
+        life = new_life(f"calm-{kind}", patience=60)
+        life.operate(labels=str(tmp_path / kind))
+        life.begin()
+        for step in LIVES[kind]:
+            getattr(life, step)()
+        life.check()
+        shapes[kind] = life.shape()
+        life.delete()
+        life.end()
+
+    told = together({kind: lambda kind=kind: undisturbed(kind) for kind in LIVES}, AT_ONCE)
+    assert not told, "\n".join(told)
+    known: set[str] = set()
+    found: list[Point] = []
+    for kind in LIVES:
+        labels = (tmp_path / kind).read_text().splitlines()
+        found += points(kind, labels, known)
+        known |= set(labels)
+
+    missed: list[Point] = []
+
+    def crash(point: Point) -> None:
+        life = new_life(f"crash-{point.life}", patience=60)
+        life.operate(crash=[point.label, point.when, point.number])
+        first, done = life.running[0], threading.Event()
+        nurse = threading.Thread(target=life.revive, args=(done,))
+        nurse.start()
+        try:
+            life.live(*LIVES[point.life], like=shapes[point.life])
+            if first.alive():
+                missed.append(point)
+            assert life.starts <= 2, f"{life.starts} starts: it ended by itself"
+        finally:
+            done.set()
+            nurse.join()
+            life.end()
+
+    told = together({str(point): lambda point=point: crash(point) for point in found}, AT_ONCE)
+    print(f"{len(found)} crash points, {len(missed)} not met again: {', '.join(map(str, missed))}")
+    assert not told, "\n".join(told)
+    assert len(found) - len(missed) >= 30
+
+
+def test_killed_at_any_moment(new_life: Callable[..., Life], together: Callable[..., list[str]]) -> None:
+    """Deaths at random times, between writes too, in long lives."""
+
+    def hunted(number: int) -> None:
+        life = new_life("hunted", patience=90)
+        life.operate()
+        done = threading.Event()
+
+        def hunt() -> None:
+            while not done.wait(life.chance.uniform(0.3, 4)):
+                life.running[0].kill()
+                life.operate()
+                life.running.pop(0)
+
+        hunter = threading.Thread(target=hunt)
+        hunter.start()
+        try:
+            life.live(*STEPS)
+        finally:
+            done.set()
+            hunter.join()
+            life.end()
+
+    told = together({f"life {number}": lambda number=number: hunted(number) for number in range(4)}, 4)
+    assert not told, "\n".join(told)
