@@ -52,14 +52,13 @@ class Plan:
     """What a stack's children should be, in the order in which they are applied. Only a digest of each intent is kept:
     the manifests are built again should one of them have to be written later."""
 
-    def __init__(self, build: Callable[[], Iterable[Manifest]]) -> None:
-        self._build = build
-        self._built: list[Manifest] | None = list(build())
+    def __init__(self, manifests: Iterable[Manifest]) -> None:
+        self._built: list[Manifest] | None = list(manifests)
         self.intents: Mapping[ChildKey, bytes] = {_key(manifest): _digest(manifest) for manifest in self._built}
 
-    def manifests(self) -> list[Manifest]:
-        """The intents."""
-        return self._built if self._built is not None else list(self._build())
+    def manifests(self, build: Callable[[], Iterable[Manifest]]) -> Iterable[Manifest]:
+        """The intents, from the builder that made the plan if they were not kept."""
+        return self._built if self._built is not None else build()
 
     def settle(self) -> None:
         """They were applied: they need not be kept."""
@@ -90,14 +89,17 @@ class Applier:
         """A stack is gone."""
         self._known.pop(uid, None)
 
-    async def apply(self, key: Key, uid: str, plan: Plan) -> list[Repair | Refusal]:
-        """Apply what needs it, in order. Returns the drift that was repaired and the children that were refused."""
+    async def apply(
+        self, key: Key, uid: str, plan: Plan, build: Callable[[], Iterable[Manifest]]
+    ) -> list[Repair | Refusal]:
+        """Apply what needs it, in order; `build` makes the plan's manifests. Returns the drift that was repaired and
+        the children that were refused."""
         known = self._known.setdefault(uid, _Known())
         entries = self._cache.of(key)
         changed = {child for child, intent in plan.intents.items() if not _rests(known, child, intent, entries, uid)}
         if not changed:
             return []
-        due = [manifest for manifest in plan.manifests() if _key(manifest) in changed]
+        due = [manifest for manifest in plan.manifests(build) if _key(manifest) in changed]
         outcomes = [await self._bring(known, key, uid, manifest, plan.intents[_key(manifest)]) for manifest in due]
         plan.settle()
         return [outcome for outcome in outcomes if outcome is not None]
@@ -105,14 +107,11 @@ class Applier:
     async def prune(self, key: Key, uid: str, plan: Plan) -> None:
         """Delete the stack's children that are no longer wanted."""
         extra = [
-            entry.shape
+            entry.facts()
             for child, entry in self._cache.of(key).items()
-            if child not in plan.intents
-            and child[0] not in NEVER_PRUNED
-            and controller_uid(entry.shape) == uid
-            and "deletionTimestamp" not in entry.shape["metadata"]
+            if child not in plan.intents and child[0] not in NEVER_PRUNED and entry.owner == uid
         ]
-        await asyncio.gather(*(self._prune_one(item) for item in extra))
+        await asyncio.gather(*(self._prune_one(i) for i in extra if "deletionTimestamp" not in i["metadata"]))
 
     async def _prune_one(self, item: Manifest) -> None:
         """Delete one child. A StatefulSet first lets go of its volumes: the deletion policy speaks of the stack's end,
@@ -135,7 +134,7 @@ class Applier:
         entry = self._cache.of(key).get(child)
         expected = known.held.get(child, (b"", b""))[0] == intent
         live = None
-        if entry is not None and controller_uid(entry.shape) == uid:
+        if entry is not None and entry.owner == uid:
             live = await self._whole(manifest, entry)
             found = differences(manifest, live) if live is not None else []
             lost = next((each for each in found if each.lost), None)
@@ -190,7 +189,7 @@ class Applier:
 def _rests(known: _Known, child: ChildKey, intent: bytes, entries: Mapping[ChildKey, Entry], uid: str) -> bool:
     """Whether a child is what it was when it held this intent."""
     entry = entries.get(child)
-    return entry is not None and known.held.get(child) == (intent, entry.digest) and controller_uid(entry.shape) == uid
+    return entry is not None and known.held.get(child) == (intent, entry.digest) and entry.owner == uid
 
 
 def _key(manifest: Manifest) -> ChildKey:

@@ -123,7 +123,7 @@ class Reconciler:
         inputs = build_inputs(stack, world, self._settings, held=held, service_monitors=self.service_monitors)
 
         plan = self._plan(inputs)
-        outcomes = await self._applier.apply(key, uid, plan)
+        outcomes = await self._applier.apply(key, uid, plan, lambda: builders.desired_children(inputs))
         await self._applier.prune(key, uid, plan)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
         for refusal in refusals:
@@ -211,7 +211,7 @@ class Reconciler:
         depends = (stack.metadata.generation, replace(inputs, stack=None))  # type: ignore[arg-type]
         known = self._plans.get(uid)
         if known is None or known[0] != depends:
-            known = self._plans[uid] = (depends, Plan(lambda: builders.desired_children(inputs)))
+            known = self._plans[uid] = (depends, Plan(builders.desired_children(inputs)))
         return known[1]
 
     async def _make_secrets(self, stack: ObservabilityStack, found: dict[str, Manifest]) -> dict[str, Manifest]:

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 
+import orjson
 from forge_stack.model import ObservabilityStack, StackStatus
 from forge_stack.runs import RUN_NOW
 from pydantic import ValidationError
 
 from forge_operator.names import Key, Manifest
+
+PARSED = 64
+"""Stacks whose spec is kept as it was parsed: those that are busy just now."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """A manifest as bytes, which take a fifth of the memory of dicts."""
+
+    manifest: bytes
+    uid: str
+    version: int
 
 
 class Stacks:
@@ -16,13 +31,14 @@ class Stacks:
 
     def __init__(self, wake: Callable[[Key], None]) -> None:
         self._wake = wake
-        self._known: dict[Key, Manifest] = {}
-        self._specs: dict[Key, tuple[tuple[str, int], ObservabilityStack]] = {}
+        self._known: dict[Key, _Kept] = {}
+        self._specs: OrderedDict[Key, tuple[tuple[str, int], ObservabilityStack]] = OrderedDict()
         self._heard: dict[Key, int] = {}
 
     def get(self, key: Key) -> Manifest | None:
         """The stack's manifest; None when it is gone."""
-        return self._known.get(key)
+        kept = self._known.get(key)
+        return dict(orjson.loads(kept.manifest)) if kept is not None else None
 
     def __iter__(self) -> Iterator[Key]:
         return iter(list(self._known))
@@ -30,18 +46,17 @@ class Stacks:
     def put(self, manifest: Manifest, *, ours: bool = False) -> None:
         """A stack is there, in this version. What this process wrote itself wakes nobody."""
         key = key_of(manifest)
-        old = self._known.get(key)
-        same_object = old is not None and old["metadata"]["uid"] == manifest["metadata"]["uid"]
-        if old is not None and same_object and version_of(manifest) <= version_of(old):
+        old, uid, version = self._known.get(key), manifest["metadata"]["uid"], version_of(manifest)
+        if old is not None and old.uid == uid and version <= old.version:
             return
-        self._known[key] = _trimmed(manifest)
+        self._known[key] = _Kept(orjson.dumps(_trimmed(manifest)), uid, version)
         if not ours:
             self._wake(key)
 
     def drop(self, key: Key, uid: str = "") -> None:
         """A stack is gone (the one of that uid, when it is given)."""
         old = self._known.get(key)
-        if old is not None and uid in ("", old["metadata"]["uid"]):
+        if old is not None and uid in ("", old.uid):
             del self._known[key]
             self._specs.pop(key, None)
             self._heard.pop(key, None)
@@ -73,8 +88,8 @@ class Stacks:
 
     def statuses(self) -> Iterator[tuple[Key, StackStatus]]:
         """The status of each stack."""
-        for key, manifest in list(self._known.items()):
-            yield key, status_of(manifest)
+        for key, kept in list(self._known.items()):
+            yield key, status_of(orjson.loads(kept.manifest))
 
     def parse(self, manifest: Manifest) -> ObservabilityStack:
         """The stack of a manifest. Raises ValidationError when its spec cannot be read; a status that cannot be read is
@@ -85,6 +100,9 @@ class Stacks:
         if known is None or known[0] != version:
             spec_only = {name: value for name, value in manifest.items() if name != "status"}
             known = self._specs[key] = (version, ObservabilityStack.parse(spec_only))
+        self._specs.move_to_end(key)
+        while len(self._specs) > PARSED:
+            self._specs.popitem(last=False)
         return known[1].model_copy(update={"status": status_of(manifest)})
 
 

@@ -38,7 +38,7 @@ class World:
 
 def see(uid: str, entries: Mapping[ChildKey, Entry], secrets: Mapping[str, Manifest], now: datetime) -> World:
     """Which of the labelled objects belong to the stack of that uid, by controller and not by label alone."""
-    found = [entry.shape for entry in entries.values()]
+    found = [entry.facts() for entry in entries.values()]
     ours = {
         (item["kind"], item["metadata"]["name"]): item
         for item in found

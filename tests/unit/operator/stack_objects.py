@@ -7,7 +7,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import orjson
 from forge_operator.cache import Entry, shape_of
+from forge_operator.names import controller_uid
 from forge_operator.settings import Settings
 from forge_operator.world import World, see
 from forge_stack.model import ObservabilityStack
@@ -86,7 +88,9 @@ def at(seconds: float = 0) -> str:
 def world_of(*items: Manifest, seconds: float = 0) -> World:
     """What the operator knows of these objects, that many seconds after NOW."""
     entries = {
-        (item["kind"], item["metadata"]["name"]): Entry(shape_of(item), version=1, digest=b"", packed=None)
+        (item["kind"], item["metadata"]["name"]): Entry(
+            orjson.dumps(shape_of(item)), controller_uid(item), version=1, digest=b""
+        )
         for item in items
     }
     return see("uid-of-acme", entries, {}, NOW + timedelta(seconds=seconds))
