@@ -145,7 +145,7 @@ class Applier:
         elif told := await self._taken(uid, manifest):
             return Refusal(manifest, told)
         try:
-            after = await self._api.apply(manifest)
+            after = await self._write(manifest, drifted=live is not None)
         except ApiError as error:
             if error.status in REFUSED:
                 return Refusal(manifest, error.message)
@@ -159,6 +159,17 @@ class Applier:
         if repair is not None:
             metrics.DRIFT_REPAIRS.labels(child[0]).inc()
         return repair
+
+    async def _write(self, manifest: Manifest, *, drifted: bool) -> Manifest:
+        """Apply, and where what somebody else left behind makes that invalid, put ours in its place first: a Service
+        whose port was edited has two ports of one name when only ours is put beside it."""
+        try:
+            return await self._api.apply(manifest)
+        except ApiError as error:
+            if error.status != 422 or not drifted or "spec" not in manifest:
+                raise
+            await self._api.merge(manifest, {"spec": manifest["spec"]})
+            return await self._api.apply(manifest)
 
     async def _whole(self, manifest: Manifest, entry: Entry) -> Manifest | None:
         """The live object; asked for when the cache no longer has all of it."""

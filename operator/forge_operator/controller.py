@@ -15,7 +15,7 @@ from forge_operator.api import Api, ApiError
 from forge_operator.cache import Cache
 from forge_operator.credentials import NOT_HELMS, SECRET, Credentials
 from forge_operator.events import Recorder
-from forge_operator.names import CHILDREN, SERVICE_MONITOR, STACK, Key, Manifest, class_selector, selector
+from forge_operator.names import CHILDREN, SERVICE_MONITOR, STACK, Key, class_selector, selector
 from forge_operator.queue import WorkQueue
 from forge_operator.reconcile import Reconciler
 from forge_operator.settings import Settings
@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 STALLED = 600.0
 """Seconds after which a key that still waits, a watch that is still silent, or a resync that never came, means that
 this process is stuck."""
+UNLISTED = 0.5
+"""Seconds after which a stack is looked at again whose children are not known yet."""
 LATE = 30.0
 """Seconds in which kopf's watch must tell what a list has shown."""
 
@@ -52,7 +54,7 @@ class Controller:
             ]
         ]
         self._leading = False
-        self._listed = asyncio.Event()
+        self._listed: set[str] = set()
         self._resynced = time.monotonic()
         self._deaf = ""
 
@@ -75,7 +77,6 @@ class Controller:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        await self._synced()
         self._leading = True
         metrics.LEADER.set(1)
         for key in self.stacks:
@@ -90,8 +91,8 @@ class Controller:
 
     def check_ready(self) -> str:
         """A word for the readiness probe. Raises RuntimeError until everything was listed once."""
-        waiting = [r.collection.kind.plural for r in self._reflectors if not r.synced.is_set()]
-        if waiting or not self._listed.is_set():
+        waiting = [*self._unlisted("", *self._settings.watch_namespaces)]
+        if waiting or not self._listed.issuperset(self._namespaces):
             raise RuntimeError(f"not listed yet: {', '.join(waiting or [STACK.plural])}")
         return "leading" if self._leading else "standing by"
 
@@ -122,10 +123,13 @@ class Controller:
             silences[kind] = max(silences.get(kind, 0.0), now - reflector.heard)
         return silences
 
-    async def _synced(self) -> None:
-        for reflector in self._reflectors:
-            await reflector.synced.wait()
-        await self._listed.wait()
+    def _unlisted(self, *namespaces: str) -> list[str]:
+        """What is not known yet of these namespaces."""
+        return [
+            "/".join(part for part in (reflector.collection.namespace, reflector.collection.kind.plural) if part)
+            for reflector in self._reflectors
+            if reflector.collection.namespace in namespaces and not reflector.synced.is_set()
+        ]
 
     async def _watch_service_monitors(self) -> None:
         """Follow ServiceMonitors wherever there are any: the Prometheus operator may come and go."""
@@ -148,21 +152,24 @@ class Controller:
         """List all stacks now and again, and look at each: what a watch missed is found here, whatever became of it."""
         stacks = class_selector(self._settings.operator_class)
         while True:
-            try:
-                listed: list[Manifest] = []
-                for namespace in self._namespaces:
-                    listed += await self._api.all(STACK, namespace, stacks)
-                unheard = self.stacks.keep(listed)
+            pause = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, no secret
+            unheard: dict[Key, int] = {}
+            for namespace in self._namespaces:
+                try:
+                    listed = await self._api.all(STACK, namespace, stacks)
+                except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+                    logger.warning(
+                        "the stacks %s could not be listed: %r", f"of {namespace}" if namespace else "", error
+                    )
+                    pause = 5.0
+                    continue
+                unheard |= self.stacks.keep(listed, namespace)
                 for manifest in listed:
                     self.wake(key_of(manifest))
                 self._resynced = time.monotonic()
-                self._listed.set()
-                pause = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, no secret
-                if unheard:
-                    await self._hear(unheard)
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                logger.warning("the stacks could not be listed: %r", error)
-                pause = 5.0
+                self._listed.add(namespace)
+            if unheard:
+                await self._hear(unheard)
             await asyncio.sleep(pause)
 
     async def _hear(self, versions: dict[Key, int]) -> None:
@@ -176,6 +183,8 @@ class Controller:
             logger.error(self._deaf)
 
     async def _reconcile(self, key: Key) -> float | None:
+        if self._unlisted("", key[0]):
+            return UNLISTED
         stack = "/".join(key)
         began = time.monotonic()
         result = "error"

@@ -50,7 +50,9 @@ def api_fact(world: World, inputs: Inputs) -> Fact:
     live = world.get("Deployment", api_name(inputs.name))
     # The Deployment's pods are its ReplicaSet's, so that they are found by their component.
     pods = [pod for pod in world.pods if label(pod, COMPONENT_LABEL) == builders.api.COMPONENT]
-    return deployment_fact(live, pods, wanted.replicas)
+    # Under an autoscaler the live object says how many are wanted.
+    replicas = live["spec"]["replicas"] if live and wanted.autoscaled and wanted.replicas else wanted.replicas
+    return deployment_fact(live, pods, replicas)
 
 
 def refused_fact(refusals: Sequence[Refusal], component: str = "") -> Fact | None:

@@ -65,14 +65,14 @@ def changed_by(live: Manifest, path: tuple[str, ...]) -> str:
 def _compare(wanted: Any, live: Any, fields: Any, path: tuple[str, ...]) -> Iterator[Difference]:
     if fields is None:
         yield Difference(path, lost=True)
-    elif isinstance(wanted, dict) and any(name.startswith("f:") for name in fields):
+    elif isinstance(wanted, dict) and fields:  # a value that is owned as a whole has no fields
         live = live if isinstance(live, dict) else {}
         for name, value in wanted.items():
             yield from _compare(value, live.get(name), fields.get(f"f:{name}"), (*path, name))
         for field in fields:
             if field.startswith("f:") and field[2:] not in wanted:
                 yield Difference((*path, field[2:]), lost=False)
-    elif isinstance(wanted, list) and any(name.startswith("k:") for name in fields):
+    elif isinstance(wanted, list) and fields:
         yield from _compare_keyed(wanted, live if isinstance(live, list) else [], fields, path)
     elif not _equal(wanted, live, path):
         yield Difference(path, lost=False)

@@ -71,12 +71,12 @@ class Stacks:
             self._heard[key] = version_of(manifest)
             self.put(manifest)
 
-    def keep(self, listed: Iterable[Manifest]) -> dict[Key, int]:
-        """What a list of all stacks holds, and nothing else, is there. Returns the versions that the watch has not told
-        yet: it is late, or deaf."""
+    def keep(self, listed: Iterable[Manifest], namespace: str = "") -> dict[Key, int]:
+        """What a list of the stacks (of a namespace, or of all) holds, and nothing else, is there. Returns the versions
+        that the watch has not told yet: it is late, or deaf."""
         found = {key_of(manifest): manifest for manifest in listed}
         for key in self:
-            if key not in found:
+            if key not in found and namespace in ("", key[0]):
                 self.drop(key)
         for manifest in found.values():
             self.put(manifest)

@@ -78,8 +78,10 @@ class Reflector:
                 failures = 0
                 await self._follow(time.monotonic() + RELIST * (0.8 + 0.4 * self._spread()))
             except TROUBLE as error:
-                if isinstance(error, ApiError) and error.status == 404:
-                    raise
+                if isinstance(error, ApiError):
+                    self.heard = time.monotonic()  # no is an answer
+                    if error.status == 404:
+                        raise
                 if not (isinstance(error, ApiError) and error.status == 410):
                     failures += 1
                     logger.warning("%s could not be listed: %r", self.collection.kind.plural, error)
