@@ -53,6 +53,13 @@ class ApiError(Exception):
         self.message = message
         self.retry_after = retry_after
 
+    @property
+    def refused(self) -> bool:
+        """Whether the API server will not have an object as it is, however often it is asked."""
+        # An apply of what does not fit the kind's schema (an affinity is free in a stack) is answered with 500.
+        misfit = self.status == 500 and "failed to create typed patch object" in self.message
+        return misfit or self.status in (400, 403, 422)
+
 
 class Api:
     """The verbs that the operator uses. Each raises ApiError, or what aiohttp raises when nothing answers."""

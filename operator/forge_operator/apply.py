@@ -26,9 +26,6 @@ from forge_operator.names import (
 NEVER_PRUNED = frozenset({"Pod", "Job", "Secret"})
 """Pods are their controllers'; Jobs have a history of their own; a made Secret goes only with its stack."""
 
-REFUSED = frozenset({400, 403, 422})
-"""HTTP statuses by which the API server says that it will not have an object as it is."""
-
 
 @dataclass(frozen=True)
 class Repair:
@@ -147,7 +144,7 @@ class Applier:
         try:
             after = await self._write(manifest, drifted=live is not None)
         except ApiError as error:
-            if error.status in REFUSED:
+            if error.refused:
                 return Refusal(manifest, error.message)
             raise
         self._cache.put(after, ours=True)

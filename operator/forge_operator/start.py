@@ -11,7 +11,7 @@ from forge_stack.model import Source
 
 from forge_operator import builders
 from forge_operator.api import Api, ApiError
-from forge_operator.apply import REFUSED, Refusal
+from forge_operator.apply import Refusal
 from forge_operator.builders import Inputs
 from forge_operator.cache import Cache
 from forge_operator.events import Happening
@@ -90,7 +90,7 @@ class Starter:
         try:
             made = await self._api.create(job)
         except ApiError as error:
-            if error.status in REFUSED:
+            if error.refused:
                 started.refusals.append(Refusal(job, error.message))
                 return
             if error.reason != "AlreadyExists":

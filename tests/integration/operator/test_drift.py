@@ -1,7 +1,7 @@
 """The drift matrix: another manager edits every field of every child, and it comes back, with an Event that says so.
 
 The edits are made from what the builders make (edits.py), one at a time a child and all children at once. What the API
-server itself refuses to change is in REFUSED; docs/operations.md names what is left to the user.
+server itself refuses to change is in FIXED; docs/operations.md names what is left to the user.
 """
 
 from __future__ import annotations
