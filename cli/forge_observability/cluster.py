@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from forge_stack.model import API_VERSION, KIND, PLURAL, Metadata, ObservabilityStack, StackStatus
+from forge_stack.runs import RUN_NOW, parse_runs
 
 from forge_observability.stackfile import StackFile
 
 FIELD_MANAGER = "forge-observability-cli"
+TRIES = 5
+"""How often a stack is read anew that somebody else changed between the reading and the writing."""
 
 
 class ClusterError(Exception):
@@ -99,6 +102,47 @@ def read(name: str | None, *, namespace: str | None) -> list[ObservabilityStack]
     except DynamicApiError as error:
         raise ClusterError(_message(error)) from error
     return [without_spec(item) for item in items]
+
+
+def run(name: str, wanted: str, *, namespace: str | None) -> str:
+    """Ask a stack for runs, after those that are asked for already; gives a line. Raises ClusterError."""
+    from kubernetes.dynamic.exceptions import ConflictError, DynamicApiError, NotFoundError
+
+    client, default = _client(namespace)
+    resource = _resource(client, API_VERSION, KIND)
+    target = namespace or default
+    for left in reversed(range(TRIES)):
+        try:
+            found = resource.get(name=name, namespace=target).to_dict()
+            change = {"metadata": {**asked(found, wanted), "resourceVersion": found["metadata"]["resourceVersion"]}}
+            resource.patch(
+                body=change,
+                name=name,
+                namespace=target,
+                content_type="application/merge-patch+json",
+                field_manager=FIELD_MANAGER,
+            )
+            break
+        except NotFoundError as error:
+            raise ClusterError(f"no {PLURAL}/{name} in namespace {target}") from error
+        except ConflictError as error:
+            if not left:
+                raise ClusterError(f"{PLURAL}/{name} changes all the time; try again") from error
+        except DynamicApiError as error:
+            raise ClusterError(_message(error)) from error
+    return f"{name} in {target} is asked for {wanted}; its events tell what becomes of it"
+
+
+def asked(manifest: dict[str, Any], wanted: str) -> dict[str, Any]:
+    """The annotations of a stack that is asked for more. Raises ClusterError when it would refuse that."""
+    if manifest["spec"].get("suspend"):
+        raise ClusterError("the stack is suspended; set spec.suspend to false first")
+    names = [source["name"] for source in manifest["spec"]["sources"]]
+    _, problems = parse_runs(wanted, names, names)
+    if problems:
+        raise ClusterError("; ".join(problems))
+    before = manifest["metadata"].get("annotations", {}).get(RUN_NOW, "")
+    return {"annotations": {RUN_NOW: ",".join(filter(None, [before, wanted]))}}
 
 
 def without_spec(manifest: dict[str, Any]) -> ObservabilityStack:

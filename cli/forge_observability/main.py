@@ -79,6 +79,23 @@ def status(
 
 
 @app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="Name of the stack.")],
+    what: Annotated[
+        list[str],
+        typer.Argument(
+            help="A source; SOURCE:START/END for a backfill of that window; all for every source that is not "
+            "suspended; transform; transform:full-refresh."
+        ),
+    ],
+    namespace: Namespace = None,
+) -> None:
+    """Run loads and transforms of a cluster's stack now."""
+    with _told():
+        out.print(cluster.run(name, ",".join(what), namespace=namespace))
+
+
+@app.command()
 def up(
     file: File,
     once: Annotated[bool, typer.Option(help="Load and transform once, print the summary, end.")] = False,
