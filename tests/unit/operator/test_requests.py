@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from forge_operator import builders, loads, requests, transforms
 from forge_operator.builders import Inputs
-from forge_operator.names import REQUEST_ANNOTATION
+from forge_operator.names import REQUEST_ANNOTATION, WINDOW_ANNOTATION
 from forge_operator.observe import job_end
+from forge_operator.story import run_happenings
 from forge_operator.world import World
 from forge_stack.model import ObservabilityStack
 from forge_stack.runs import RUN_NOW
 from forge_stack.status import Fact
+from forge_stack.wire import LoadSummary, Problem, encode_summary
 from stack_objects import RICH, at, make_job, make_pod, make_settings, make_stack, world_of
 
 Manifest = dict[str, Any]
@@ -285,3 +287,35 @@ def test_a_request_is_answered_by_one_job_whatever_dies(seed: int, inputs: Input
         loaded = sorted(job["metadata"]["labels"].get("observability.forge.dev/source", "") for job in made)
         transform = [""] if wanted.transforms else []
         assert loaded == sorted([r.run.source for r in wanted.runs if r.run.source] + transform), value
+
+
+# What is told
+
+
+def test_a_load_that_could_start_but_for_its_schedule_is_looked_at_again_soon() -> None:
+    asked, loose = parsed("github,transform"), sources_of(world_of(), held=False)
+    assert requests.unheld(asked, loose, {})
+    assert not requests.unheld(asked, sources_of(world_of()), {})
+    assert not requests.unheld(asked, loose, {"github": Fact(False, "ApplyRefused")}), "it would be looked at for ever"
+    assert not requests.unheld(parsed("transform"), loose, {})
+
+
+def test_what_became_of_a_run_is_told_for_a_while() -> None:
+    annotations = {REQUEST_ANNOTATION: "0123", WINDOW_ANNOTATION: "2026-01-01/2026-02-01"}
+    good = make_job("acme-load-github-run-1", labels=GITHUB, annotations=annotations, ended="Complete", seconds=-60)
+    bad = make_job("acme-load-github-run-2", labels=GITHUB, annotations={REQUEST_ANNOTATION: "4567"}, ended="Failed")
+    ticked = make_job("acme-load-github-3", labels=GITHUB, ended="Failed")
+    error = Problem(reason="Unauthorized", message="the token was refused")
+    summary = encode_summary(LoadSummary(source="github", outcome="failed", error=error))
+    pod = make_pod(bad, terminated={"exitCode": 1, "finishedAt": at(), "message": summary})
+
+    def told(seconds: float) -> list[tuple[str, str]]:
+        world = world_of(good, bad, ticked, pod, seconds=seconds)
+        found = run_happenings(parsed("gitlab"), world, sources_of(world))
+        return [(happening.reason, happening.note) for happening in found]
+
+    refused, succeeded, failed = told(30)
+    assert refused[0] == "RunRefused"
+    assert succeeded == ("RunSucceeded", "the backfill of github, 2026-01-01/2026-02-01, ended well")
+    assert failed == ("RunFailed", "the load of github failed: the token was refused (Unauthorized)")
+    assert [reason for reason, _ in told(700)] == ["RunRefused"]
