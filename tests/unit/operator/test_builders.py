@@ -231,25 +231,66 @@ def test_an_autoscaler_is_left_the_replicas(
     assert len(named) == budgets
 
 
-def test_who_reaches_the_store(inputs: Inputs) -> None:
-    policies = {m["metadata"]["name"]: m["spec"] for m in desired_children(inputs) if m["kind"] == "NetworkPolicy"}
-    assert "ingress" not in policies["acme-jobs"]
-    assert policies["acme-api"]["ingress"] == [{"ports": [{"port": 8080, "protocol": "TCP"}]}]
-    (rule,) = policies["acme-store"]["ingress"]
-    own, client, operator = rule["from"]
-    assert own["podSelector"]["matchExpressions"][0]["values"] == ["api", "load", "transform"]
-    assert client == {"podSelector": {"matchLabels": {"observability.forge.dev/store-client": "acme"}}}
-    assert operator["namespaceSelector"] == {"matchLabels": {"kubernetes.io/metadata.name": "default"}}
-    # The selector of the chart's Deployment says what the operator's pods are called.
-    helpers = (CHART / "templates" / "_helpers.tpl").read_text()
-    name = yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
-    labels = yaml.safe_load(
-        helpers.split('"forge.selector" -}}')[1]
-        .split("{{- end")[0]
-        .replace("{{ .Chart.Name }}", name)
-        .replace("{{ .Release.Name }}", "x")
+def selects(selector: Manifest, labels: Manifest) -> bool:
+    """As a label selector does; of the operators, only those that are used here."""
+    expressions = selector.get("matchExpressions", [])
+    assert all(e["operator"] == "In" for e in expressions)
+    return selector.get("matchLabels", {}).items() <= labels.items() and all(
+        labels.get(e["key"]) in e["values"] for e in expressions
     )
-    assert operator["podSelector"]["matchLabels"].items() <= labels.items()
+
+
+def reaches(policies: list[Manifest], source: tuple[str, Manifest], target: Manifest, port: int) -> bool:
+    """Whether pods with labels in a namespace may connect to a pod in team-a, by the rules of networking.k8s.io/v1."""
+    isolating = [p["spec"] for p in policies if selects(p["spec"]["podSelector"], target)]
+    assert all(spec["policyTypes"] == ["Ingress"] for spec in isolating)
+
+    def admits(rule: Manifest) -> bool:
+        namespace, labels = source
+        names = {"kubernetes.io/metadata.name": namespace}
+        there = any(
+            (selects(peer["namespaceSelector"], names) if "namespaceSelector" in peer else namespace == "team-a")
+            and selects(peer["podSelector"], labels)
+            for peer in rule.get("from", [])
+        )
+        return ("from" not in rule or there) and any(p["port"] == port for p in rule["ports"])
+
+    return not isolating or any(admits(rule) for spec in isolating for rule in spec.get("ingress", []))
+
+
+def test_who_reaches_whom(inputs: Inputs) -> None:
+    """Every pair of pods: the store is reached by whom it serves, the API by all, loads and transforms by nobody."""
+    policies = [m for m in desired_children(inputs) if m["kind"] == "NetworkPolicy"]
+    own = {name: t["metadata"]["labels"] for name, t in by_component(everything(inputs)).items()}
+    another = {name: {**labels, STACK_LABEL: "other"} for name, labels in own.items()}
+    # The operator's pods are called what the chart's selector says.
+    helpers = (CHART / "templates" / "_helpers.tpl").read_text().split('"forge.selector" -}}')[1].split("{{- end")[0]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())["name"]
+    operator = yaml.safe_load(helpers.replace("{{ .Chart.Name }}", chart).replace("{{ .Release.Name }}", "forge"))
+    sources = {
+        **{name: ("team-a", labels) for name, labels in own.items()},
+        **{f"another stack's {name}": ("team-a", labels) for name, labels in another.items()},
+        **{f"{name} elsewhere": ("team-b", labels) for name, labels in own.items()},
+        "a client": ("team-a", {"observability.forge.dev/store-client": "acme"}),
+        "another's client": ("team-a", {"observability.forge.dev/store-client": "other"}),
+        "a client elsewhere": ("team-b", {"observability.forge.dev/store-client": "acme"}),
+        "anybody": ("team-a", {}),
+        "the operator": (inputs.settings.namespace, operator),
+        "a false operator": ("team-a", operator),
+        "a neighbour of the operator": (inputs.settings.namespace, {}),
+    }
+    allowed = {
+        target: {name for name, source in sources.items() if reaches(policies, source, own[target], port)}
+        for target, port in (("store", 8123), ("api", 8080), ("load", 8080), ("transform", 8080))
+    }
+    assert allowed == {
+        "store": {"api", "load", "transform", "a client", "the operator"},
+        "api": set(sources),
+        "load": set(),
+        "transform": set(),
+    }
+    assert not any(reaches(policies, source, own["store"], 9363) for source in sources.values())
+    assert not any(reaches(policies, source, own["api"], 22) for source in sources.values())
 
 
 @pytest.mark.parametrize("change", [lambda _: None, laid_over])
