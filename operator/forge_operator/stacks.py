@@ -107,11 +107,13 @@ class Stacks:
 
 
 def status_of(manifest: Manifest) -> StackStatus:
-    """The status; an empty one when it cannot be read."""
+    """The status, without the parts that cannot be read (a newer release wrote them): they are computed anew."""
+    status = manifest.get("status", {})
     try:
-        return StackStatus.model_validate(manifest.get("status", {}))
-    except ValidationError:
-        return StackStatus()
+        return StackStatus.model_validate(status)
+    except ValidationError as error:
+        unread = {item["loc"][0] for item in error.errors()}
+        return StackStatus.model_validate({name: part for name, part in status.items() if name not in unread})
 
 
 def key_of(manifest: Manifest) -> Key:

@@ -11,6 +11,7 @@ import pytest
 from forge_operator import loads, transforms
 from forge_operator.builders.transform import encode_covers
 from forge_operator.observe import job_end
+from forge_operator.stacks import status_of
 from forge_operator.world import World, fingerprint
 from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
 from forge_stack.model import ObservabilityStack, SourceStatus, TransformStatus
@@ -265,6 +266,13 @@ def test_a_failed_transform_is_committed_with_the_generation_of_its_spec() -> No
     world = world_of(job)
     status = transforms.commit_ended(world, with_transform(TransformStatus()), transforms.transform_jobs(world), [LOAD])
     assert (status.failures, status.failed_generation) == (1, 7)
+
+
+def test_of_a_status_that_a_newer_release_wrote_stays_what_can_be_read() -> None:
+    sources = [{"name": "github", "state": "Paused"}]
+    status = status_of({"status": {"sources": sources, "transform": {"sequence": 7, "mood": "good"}, "more": 1}})
+    assert (status.sources, status.transform.sequence) == ([], 7)
+    assert status_of({}) == status_of({"status": {"transform": []}})
 
 
 def test_history_keeps_the_newest_and_what_is_not_committed() -> None:
