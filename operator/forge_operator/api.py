@@ -44,21 +44,25 @@ def in_cluster() -> bool:
 
 
 class ApiError(Exception):
-    """The API server refused: HTTP status, its reason (e.g. AlreadyExists) and its message."""
+    """The API server refused: HTTP status, its reason (e.g. AlreadyExists), its message, how many seconds it asks to be
+    left alone, and whether it is because the namespace is about to go."""
 
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, status: int, reason: str, message: str, retry_after: float | None = None, *, terminating: bool = False
+    ) -> None:
         super().__init__(f"{status} {reason}: {message}")
         self.status = status
         self.reason = reason
         self.message = message
         self.retry_after = retry_after
+        self.terminating = terminating
 
     @property
     def refused(self) -> bool:
         """Whether the API server will not have an object as it is, however often it is asked."""
         # An apply of what does not fit the kind's schema (an affinity is free in a stack) is answered with 500.
         misfit = self.status == 500 and "failed to create typed patch object" in self.message
-        return misfit or self.status in (400, 403, 422)
+        return not self.terminating and (misfit or self.status in (400, 403, 422))
 
 
 class Api:
@@ -284,11 +288,13 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> Manifest:
         answer = {"message": raw[:200].decode(errors="replace")}
     if not 200 <= response.status <= 299:
         wait = response.headers.get("Retry-After", "")
+        causes = (answer.get("details") or {}).get("causes") or ()
         raise ApiError(
             response.status,
             answer.get("reason", ""),
             answer.get("message", ""),
             float(wait) if wait.isdigit() else None,
+            terminating=any(cause.get("reason") == "NamespaceTerminating" for cause in causes),
         )
     return dict(answer)
 

@@ -74,7 +74,7 @@ class Recorder:
             try:
                 await self._api.create(manifest, EVENT)
             except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                if not (isinstance(error, ApiError) and error.reason == "AlreadyExists"):
+                if not (isinstance(error, ApiError) and (error.reason == "AlreadyExists" or error.terminating)):
                     meta, regarding = manifest["metadata"], manifest["regarding"]
                     self._told.pop(f"{meta['namespace']}/{meta['name']}", None)
                     stack = f"{regarding['namespace']}/{regarding['name']}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from typing import Any
+from typing import Any, cast
 
 import kopf
 
@@ -74,6 +74,41 @@ def wiring(controller: Controller) -> kopf.OperatorRegistry:
     return registry
 
 
+class _NoDifferences(kopf.DiffBaseStorage):
+    """kopf would work out what changed in every object; nobody asks it."""
+
+    def build(self, *, body: kopf.Body, extra_fields: Any = None) -> kopf.BodyEssence:
+        """Nothing."""
+        return cast("kopf.BodyEssence", {})
+
+    def fetch(self, *, body: kopf.Body) -> kopf.BodyEssence | None:
+        """Nothing."""
+        return None
+
+    def store(self, *, body: kopf.Body, patch: kopf.Patch, essence: kopf.BodyEssence) -> None:
+        """Nowhere."""
+
+
+class _NoProgress(kopf.ProgressStorage):
+    """kopf would look for the progress of handlers in every object; there are none that progress."""
+
+    def fetch(self, *, key: Any, body: kopf.Body) -> None:
+        """Nothing."""
+
+    def store(self, *, key: Any, record: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nowhere."""
+
+    def purge(self, *, key: Any, body: kopf.Body, patch: kopf.Patch) -> None:
+        """Nothing is there."""
+
+    def touch(self, *, body: kopf.Body, patch: kopf.Patch, value: str | None) -> None:
+        """Nothing is there."""
+
+    def clear(self, *, essence: kopf.BodyEssence) -> kopf.BodyEssence:
+        """As it is."""
+        return essence
+
+
 def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     """kopf as a watcher: no posting, no peering, no scanning; only what carries our labels."""
     result = kopf.OperatorSettings()
@@ -84,6 +119,7 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     result.watching.server_timeout = 300
     result.watching.connect_timeout = 5
     result.watching.chunk_size = 500
+    result.persistence.diffbase_storage, result.persistence.progress_storage = _NoDifferences(), _NoProgress()
     result.persistence.finalizer = f"{STACK.group}/never-set"
     result.watching.label_selectors[STACK.group, STACK.version, STACK.plural] = class_selector(settings.operator_class)
     return result

@@ -95,13 +95,16 @@ class Reconciler:
             stack = self._stacks.parse(manifest)
         except ValidationError as error:
             return await self._refuse(manifest, explain(error))
-        found = await self._make_secrets(stack, await read_secrets(self._credentials, stack, key))
-        world = see(stack.metadata.uid, self._cache.of(key), found, self._api.now())
         try:
+            found = await self._make_secrets(stack, await read_secrets(self._credentials, stack, key))
+            world = see(stack.metadata.uid, self._cache.of(key), found, self._api.now())
             return await self._bring_in_line(key, stack, manifest, world)
         except ApiError as error:
-            if error.status == 409:  # an old version was read: the newest is read before the next try
-                await self._read_again(key)
+            if error.terminating:
+                return None  # the stack is about to go with its namespace
+            # An old version was read: the newest is read before the next try, and a stack that is gone needs none.
+            if error.status in (404, 409) and not await self._read_again(key):
+                return None
             raise
 
     async def _bring_in_line(self, key: Key, stack: ObservabilityStack, manifest: Manifest, world: World) -> float:
@@ -350,12 +353,14 @@ class Reconciler:
         self._recorder.tell(meta["namespace"], meta["name"], meta["uid"], happening)
         return self._settings.resync
 
-    async def _read_again(self, key: Key) -> None:
+    async def _read_again(self, key: Key) -> bool:
+        """Whether the stack is still there; the newest version is known then."""
         live = await self._api.get(STACK, *key)
         if live is None:
             self._stacks.drop(key)
         else:
             self._stacks.put(live)
+        return live is not None
 
     def _forget(self, key: Key) -> None:
         self._credentials.forget(key)
