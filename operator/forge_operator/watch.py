@@ -69,7 +69,8 @@ class Reflector:
         """When the API server last said a word about the collection, by this process's monotonic clock."""
 
     async def run(self) -> None:
-        """Follow until cancelled. Raises ApiError 404 when the API server does not have the kind."""
+        """Follow until cancelled. Raises ApiError 404 when the API server does not have the kind, RuntimeError when its
+        versions went back."""
         failures = 0
         while True:
             try:
@@ -88,13 +89,16 @@ class Reflector:
                     await asyncio.sleep(_pause(error, failures))
 
     async def _list(self) -> None:
-        it = self.collection
+        it, before = self.collection, self._version
         names: set[tuple[str, str]] = set()
         async for items, version in self._api.pages(it.kind, it.namespace, it.selector, it.fields, meta=it.meta):
             self.heard, self._version = time.monotonic(), version
             for item in items:
                 names.add((item["metadata"]["namespace"], item["metadata"]["name"]))
                 self._sink.put(item)
+        if before and int(self._version) < int(before):
+            told = f"the API server went back in time: {it.kind.plural} {self._version} after {before}"
+            raise RuntimeError(f"{told} (a backup of etcd?); what is known is worth nothing, starting anew")
         self._sink.keep(it, names, int(self._version))
 
     async def _follow(self, until: float) -> None:
