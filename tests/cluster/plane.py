@@ -40,9 +40,10 @@ FAILING_SOURCE = "bad"
 HELD_LABEL = "chaos.forge.dev/hold"
 """A Job's pod with this label does not end; put on while it runs, or before."""
 
-# What no part of it needs: a cloud, machines that come and go, and requests for certificates.
+# What no part of it needs: machines that come and go, requests for certificates, the Endpoints of old clients.
 WITHOUT = ("certificatesigningrequest-approving-controller", "certificatesigningrequest-cleaner-controller",
-           "certificatesigningrequest-signing-controller", "horizontal-pod-autoscaler-controller",
+           "certificatesigningrequest-signing-controller", "endpoints-controller",
+           "endpointslice-mirroring-controller", "horizontal-pod-autoscaler-controller",
            "node-lifecycle-controller", "persistentvolume-attach-detach-controller",
            "persistentvolume-expander-controller", "ttl-controller")  # fmt: skip
 AT_ONCE = ("cron-job", "deployment", "job", "replicaset", "service-endpoint", "statefulset")
@@ -384,6 +385,7 @@ def inside(folder: Path, given: Mapping[str, Any]) -> None:
     (folder / "etc").mkdir()
     (folder / "etc" / "audit.json").write_text(json.dumps(audit_policy()))
     (folder / "etc" / "kwok.yaml").write_text("\n---\n".join(json.dumps(stage) for stage in given["stages"]))
+    os.environ["GOGC"] = "400"  # memory is there, and cores are few: a fifth of the API server's work was collecting
     components = node.Components(folder, binaries)
     known = flags(folder, int(given["qps"]))
     running = {name: components.run(name, *known[name]) for name in ("etcd", "kube-apiserver")}
