@@ -107,8 +107,7 @@ class Plane:
         machines = {"apiVersion": "v1", "kind": "List", "items": [machine(number) for number in range(self._nodes)]}
         self.kubectl("create", "-f", "-", stdin=json.dumps(machines))
         self.kubectl("apply", "--server-side", "-f", str(MANIFESTS), "-f", str(CRDS))
-        self.kubectl("wait", "--for=condition=Established", "-f", str(CRDS), "--timeout=30s")
-        self._wait_for("the stacks", lambda: self._succeeds("get", "observabilitystacks"))  # their storage is made late
+        self._wait_for("the stacks", lambda: self._succeeds("get", "observabilitystacks"))
         self._wait_for("the default service account", lambda: self._succeeds("get", "serviceaccount", "default"))
 
     def down(self) -> None:
