@@ -29,6 +29,8 @@ STALLED = 600.0
 this process is stuck."""
 UNLISTED = 0.5
 """Seconds after which a stack is looked at again whose children are not known yet."""
+ASK_AGAIN = 5.0
+"""Seconds after which the API server is asked again that gave no answer."""
 LATE = 30.0
 """Seconds in which kopf's watch must tell what a list has shown."""
 
@@ -132,11 +134,13 @@ class Controller:
         ]
 
     async def _watch_service_monitors(self) -> None:
-        """Follow ServiceMonitors wherever there are any: the Prometheus operator may come and go."""
+        """Follow ServiceMonitors wherever there are any: the Prometheus operator may come and go. Only the API server
+        itself can say that there are none; while it says nothing, what was known holds."""
         while True:
+            pause = self._settings.resync
             try:
-                if await self._api.serves(SERVICE_MONITOR):
-                    self._reconciler.service_monitors = True
+                self._reconciler.service_monitors = await self._api.serves(SERVICE_MONITOR)
+                if self._reconciler.service_monitors:
                     for key in self.stacks:
                         self.wake(key)
                     async with asyncio.TaskGroup() as tasks:
@@ -145,8 +149,8 @@ class Controller:
                             tasks.create_task(Reflector(self._api, collection, self._cache).run())
             except* (ApiError, aiohttp.ClientError, TimeoutError) as errors:
                 logger.info("ServiceMonitors are not followed: %s", errors.exceptions[0])
-            self._reconciler.service_monitors = False
-            await asyncio.sleep(self._settings.resync)
+                pause = ASK_AGAIN
+            await asyncio.sleep(pause)
 
     async def _resync(self) -> None:
         """List all stacks now and again, and look at each: what a watch missed is found here, whatever became of it."""
@@ -161,7 +165,7 @@ class Controller:
                     logger.warning(
                         "the stacks %s could not be listed: %r", f"of {namespace}" if namespace else "", error
                     )
-                    pause = 5.0
+                    pause = ASK_AGAIN
                     continue
                 unheard |= self.stacks.keep(listed, namespace)
                 for manifest in listed:

@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 K = TypeVar("K", bound=Hashable)
 
 FIRST_DELAY = 0.2
-LONGEST_DELAY = 60.0
+LONGEST_DELAY = 15.0
+"""Seconds; a pass costs the API server little, and after an outage nobody should wait a minute for a stack."""
 
 
 def back_off(failures: int, spread: Callable[[], float] = random.random) -> float:

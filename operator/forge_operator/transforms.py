@@ -43,10 +43,11 @@ def commit_ended(
 ) -> TransformStatus:
     """The committed position after every transform that ended; it is rebuilt from the Jobs when the status was lost.
 
-    Then some of the Jobs are gone too, but each that is left took in what was loaded before it, in whatever batch.
+    Then the first of the Jobs are gone too, and what they covered is told no more; but each that is left took in what its
+    sources had loaded before it, in whatever batch.
     """
-    status = stack.status.transform
-    lost = status.sequence == 0
+    status, jobs = stack.status.transform, list(jobs)
+    lost = status.sequence == 0 and min((sequence for sequence, _ in jobs), default=1) > 1
     loads = list(finished)
     existing = [load.uid for load in loads]
     for sequence, job in jobs:
@@ -58,7 +59,8 @@ def commit_ended(
         covered = decode_covers(job["metadata"].get("annotations", {}))
         if lost:
             made_at = moment(job["metadata"]["creationTimestamp"])
-            covered += [load for load in loads if load.ended_at < made_at]
+            named = {load.source for load in covered}
+            covered += [load for load in loads if load.source in named and load.ended_at < made_at]
         generation = annotation(job, GENERATION_ANNOTATION)
         status = commit_transform(
             status=status,

@@ -238,14 +238,20 @@ def test_a_lost_status_is_rebuilt_from_the_jobs() -> None:
 def test_what_a_kept_transform_took_in_is_covered_although_its_batch_is_gone_with_the_status() -> None:
     old = first(1, ended="Complete", seconds=-300)
     new = make_job("acme-load-github-2", labels=SOURCE, ended="Complete", seconds=100)
-    last = FinishedLoad("u9", "jira", NOW)
-    world = world_of(old, new, transform_job(9, [last], ended="Complete", seconds=60))
-    jobs = transforms.transform_jobs(world)
-    finished = loads.finished_loads([loads_in(world)], {})
-    status = transforms.commit_ended(world, with_transform(TransformStatus()), jobs, finished)
-    assert (status.sequence, status.consumed) == (9, ["u9", "uid-of-acme-load-github-first-1"])
-    known = transforms.commit_ended(world, with_transform(TransformStatus(sequence=8)), jobs, finished)
-    assert known.consumed == ["u9"], "a status that is not lost counts by batches alone"
+    last = FinishedLoad("u9", "github", NOW)
+    jobs = [old, new, transform_job(9, [last], ended="Complete", seconds=60)]
+
+    def consumed(*jobs: Manifest, sequence: int = 0) -> list[str]:
+        world = world_of(*jobs)
+        finished = loads.finished_loads([loads_in(world)], {})
+        stack = with_transform(TransformStatus(sequence=sequence))
+        return transforms.commit_ended(world, stack, transforms.transform_jobs(world), finished).consumed
+
+    assert consumed(*jobs) == ["u9", "uid-of-acme-load-github-first-1"]
+    assert consumed(*jobs, sequence=8) == ["u9"], "a status that is not lost counts by batches alone"
+    assert consumed(old, transform_job(1, [last], ended="Complete", seconds=60)) == ["u9"], "nothing is lost yet"
+    other = transform_job(9, [FinishedLoad("u9", "jira", NOW)], ended="Complete", seconds=60)
+    assert consumed(old, other) == ["u9"], "a transform takes in what its sources loaded"
 
 
 def test_a_transform_runs_until_its_pod_ended_although_its_job_is_gone() -> None:
