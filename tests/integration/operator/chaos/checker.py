@@ -19,6 +19,7 @@ from forge_operator.names import (
     COMPONENT_LABEL,
     COVERS_ANNOTATION,
     FIRST_LABEL,
+    REQUEST_ANNOTATION,
     SEQUENCE_LABEL,
     SOURCE_LABEL,
 )
@@ -204,7 +205,8 @@ def _overlaps(what: str, objects: list[Story], holds: Any) -> Iterator[str]:
 
 
 def doubled(life: Life) -> Iterator[str]:
-    """One Job a sequence, one first load an attempt, none after a success, no load transformed twice."""
+    """One Job a sequence, one first load an attempt, none after a success, one Job a request, no load transformed
+    twice."""
     transforms = life.of("Job", "transform")
     for one, other in combinations(transforms, 2):
         if one.label(SEQUENCE_LABEL) == other.label(SEQUENCE_LABEL) and not life.touched(one.uid):
@@ -221,6 +223,14 @@ def doubled(life: Life) -> Iterator[str]:
             yield f"the first load {one.name} was made twice: {one.uid}, {other.uid}"
         elif one.since(lambda m: has_ended(m, "Complete")) < other.born:
             yield f"the first load {other.name} was made after {one.name} had succeeded"
+    asked: dict[str, Story] = {}
+    for job in [*transforms, *loads]:
+        for request in filter(
+            None, job.first["metadata"].get("annotations", {}).get(REQUEST_ANNOTATION, "").split(",")
+        ):
+            if request in asked and not life.touched(asked[request].uid):
+                yield f"{asked[request].name} and {job.name} were both made for the request {request}"
+            asked[request] = job
     yield from _transformed_twice(life, transforms, loads)
 
 

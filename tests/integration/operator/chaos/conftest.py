@@ -13,7 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from life import Life, stages
+from life import Life, failing
 from operators import Operators
 from plane import Plane
 from recorder import Client, Recorder
@@ -22,7 +22,9 @@ from recorder import Client, Recorder
 @pytest.fixture(scope="session")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A real API server and etcd, played nodes; loads and transforms take up to a second."""
-    with Plane(tmp_path_factory.mktemp("p") / "p", nodes=3, job_seconds=0.2, job_jitter=0.8, stages=stages()) as plane:
+    with Plane(
+        tmp_path_factory.mktemp("p") / "p", nodes=3, job_seconds=0.2, job_jitter=0.8, stages=[failing()]
+    ) as plane:
         yield plane
 
 
@@ -67,7 +69,7 @@ def together() -> Callable[..., list[str]]:
             try:
                 task()
             except Exception as error:
-                return f"{name}: {error}"
+                return f"{name}: {error if isinstance(error, AssertionError) else repr(error)}"
             return ""
 
         with ThreadPoolExecutor(at_once) as pool:

@@ -16,40 +16,26 @@ from pathlib import Path
 from typing import Any
 
 from checker import STACK, Manifest, differences, has_ended, shape, violations
+from forge_operator.names import REQUEST_ANNOTATION
+from forge_stack.runs import RUN_NOW
 from operators import CLASS, Operator, Operators
 from recorder import Client, View
 
 NAME = "acme"
 COMPONENT = "app.kubernetes.io/component"
 SOURCE = "observability.forge.dev/source"
-FAIL, HOLD = "chaos.forge.dev/fail", "chaos.forge.dev/hold"
-"""Labels of a Job's pod: it fails at once, or runs until the label is taken away."""
+FAIL = "chaos.forge.dev/fail"
+"""A Job's pod with this label fails at once."""
 
 
-def stages() -> list[dict[str, Any]]:
-    """How KWOK plays those labels; they outweigh the plane's own stages."""
-
-    def stage(label: str, next_: Any, seconds: int) -> dict[str, Any]:
-        chosen = [
-            {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
-            {"key": ".status.phase", "operator": "In", "values": ["Running"]},
-            {"key": f'.metadata.labels["{label}"]', "operator": "Exists"},
-        ]
-        return {
-            "apiVersion": "kwok.x-k8s.io/v1alpha1",
-            "kind": "Stage",
-            "metadata": {"name": label.replace("/", "-").replace(".", "-")},
-            "spec": {
-                "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
-                "selector": {"matchExpressions": chosen},
-                "weight": 1_000_000,
-                "delay": {"durationMilliseconds": 1000 * seconds},
-                "next": next_,
-            },
-        }
-
+def failing() -> dict[str, Any]:
+    """How KWOK plays that label; it outweighs the plane's own stages."""
+    chosen = [
+        {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"},
+        {"key": ".status.phase", "operator": "In", "values": ["Running"]},
+        {"key": f'.metadata.labels["{FAIL}"]', "operator": "Exists"},
+    ]
     failed = """
-{{ $now := Now }}
 phase: Failed
 containerStatuses:
 {{ range .spec.containers }}
@@ -57,10 +43,20 @@ containerStatuses:
   image: {{ .image | Quote }}
   ready: false
   restartCount: 0
-  state: {terminated: {exitCode: 1, reason: Error, finishedAt: {{ $now | Quote }}}}
+  state: {terminated: {exitCode: 1, reason: Error, finishedAt: {{ Now | Quote }}}}
 {{ end }}
 """
-    return [stage(FAIL, {"statusTemplate": failed}, 0), stage(HOLD, {"statusTemplate": "message: held"}, 3600)]
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "Stage",
+        "metadata": {"name": "chaos-fail"},
+        "spec": {
+            "resourceRef": {"apiGroup": "v1", "kind": "Pod"},
+            "selector": {"matchExpressions": chosen},
+            "weight": 1_000_000,
+            "next": {"statusTemplate": failed},
+        },
+    }
 
 
 def source(name: str, schedule: str = "0 0 1 1 *") -> Manifest:
@@ -76,6 +72,7 @@ STEPS = (
     "add_a_source",
     "remove_a_source",
     "suspend_and_resume",
+    "run_now",
 )
 """What happens to a stack between birth and end, in an order that works."""
 
@@ -117,6 +114,10 @@ class Life:
                 if not operator.alive():
                     self.running.remove(operator)
                     self.operate(**chaos)
+
+    def died(self) -> bool:
+        """Whether an operator has ended that nobody killed."""
+        return not all(operator.alive() for operator in self.running)
 
     def end(self) -> None:
         for operator in self.running:
@@ -175,7 +176,14 @@ class Life:
         self.client.create(STACK, self.namespace, manifest)
 
     def edit(self, **spec: Any) -> None:
-        self.client.merge(STACK, self.namespace, NAME, {"spec": spec})
+        self.change_stack({"spec": spec})
+
+    def change_stack(self, change: Manifest, subresource: str = "") -> None:
+        """Change the stack, and wait until that is seen: else what was true before is taken for an answer to it."""
+        version = int(
+            self.client.merge(STACK, self.namespace, NAME, change, subresource)["metadata"]["resourceVersion"]
+        )
+        self.wait("the change to be seen", lambda: int(self.stack()["metadata"].get("resourceVersion", 0)) >= version)
 
     def load(self, source: str, *, fails: bool = False) -> str:
         """A load as the CronJob's controller starts one; its uid."""
@@ -244,15 +252,18 @@ class Life:
 
     def drift(self) -> None:
         self.client.merge("Service", self.namespace, f"{NAME}-api", {"spec": {"selector": {COMPONENT: "nobody"}}})
+        gone = self.wait("the NetworkPolicy", lambda: self.view.get("NetworkPolicy", f"{NAME}-store"))
         self.client.delete("NetworkPolicy", self.namespace, f"{NAME}-store")
-        gone = self.view.get("NetworkPolicy", f"{NAME}-store")
         self.wait(
             "the selector to be put back",
             lambda: self.view.get("Service", f"{NAME}-api")["spec"]["selector"][COMPONENT] == "api",  # type: ignore[index]
         )
         self.wait(
             "the NetworkPolicy to come back",
-            lambda: self.view.get("NetworkPolicy", f"{NAME}-store") not in (None, gone),
+            lambda: (
+                (self.view.get("NetworkPolicy", gone["metadata"]["name"]) or gone)["metadata"]["uid"]
+                != gone["metadata"]["uid"]
+            ),
         )
 
     def load_again(self) -> None:
@@ -302,6 +313,25 @@ class Life:
         self.edit(suspend=False)
         self.wait("to be Ready again", self.is_ready)
 
+    def run_now(self) -> None:
+        """A load and a transform that somebody asks for, each once."""
+        before = self.asked_for()
+        self.change_stack({"metadata": {"annotations": {RUN_NOW: "alpha,transform"}}})
+        self.wait("the request to be taken", lambda: RUN_NOW not in self.stack()["metadata"].get("annotations", {}))
+        self.wait("what was asked for to end", self.is_settled)
+        new = sorted(self.asked_for() - before)
+        if [component for component, _ in new] != ["load", "transform"]:
+            raise AssertionError(f"{RUN_NOW} asked for one load and one transform and made {new}")
+
+    def asked_for(self) -> set[tuple[str, str]]:
+        """The Jobs that a request made: component and name."""
+        jobs = [seen.object["metadata"] for seen in self.view.seen if seen.object["kind"] == "Job"]
+        return {
+            (meta["labels"][COMPONENT], meta["name"])
+            for meta in jobs
+            if meta.get("annotations", {}).get(REQUEST_ANNOTATION)
+        }
+
     def check(self, like: dict[str, Manifest] | None = None) -> None:
         """Ready, no promise broken, and the children as those of a life that nothing disturbed."""
         self.wait("all to be covered in the end", self.is_settled)
@@ -310,6 +340,9 @@ class Life:
         broken += differences(like, self.shape()) if like is not None else []
         if broken:
             raise AssertionError(f"{'; '.join(broken)} (history: {self.keep()})")
+
+    def uncovered(self) -> list[str]:
+        return [told for told in violations(self.view.seen, by_hand=self.by_hand) if "no successful transform" in told]
 
     def keep(self) -> Path:
         """Write the history down, for whoever has to find out."""

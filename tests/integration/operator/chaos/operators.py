@@ -43,7 +43,9 @@ class Operator:
         end = time.monotonic() + seconds
         while self.alive():
             if time.monotonic() > end:
-                raise AssertionError(f"the operator {self.process} does not end:\n{self.log.read_text()[-2000:]}")
+                self.send(signal.SIGUSR1)  # it says where it stands
+                time.sleep(1)
+                raise AssertionError(f"the operator {self.process} does not end:\n{self.log.read_text()[-4000:]}")
             time.sleep(0.01)
 
 

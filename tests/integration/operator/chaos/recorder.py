@@ -56,9 +56,10 @@ class NotInTimeError(AssertionError):
 
 
 class Client:
-    """An administrator of the plane; a connection a thread."""
+    """An administrator of the plane; a connection a thread. While `stubborn`, it asks again until it is answered."""
 
     def __init__(self, kubeconfig: Path) -> None:
+        self.stubborn = False
         content = json.loads(kubeconfig.read_text())
         cluster, user = content["clusters"][0]["cluster"], content["users"][0]["user"]
         url = urlsplit(cluster["server"])
@@ -74,6 +75,24 @@ class Client:
         self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
     ) -> Manifest:
         """One request. Raises RefusedError, or OSError when nothing answers."""
+        again = False
+        while True:
+            try:
+                return self._request(method, path, body, content_type, **query)
+            except (OSError, RefusedError) as error:
+                status = error.status if isinstance(error, RefusedError) else 503
+                if again and (method, status) == ("POST", 409):  # it was done, and the answer was lost
+                    return self._request("GET", f"{path}/{body['metadata']['name']}")
+                if again and (method, status) == ("DELETE", 404):
+                    return {}
+                if not self.stubborn or status not in (429, 500, 503, 504):
+                    raise
+            again = True
+            time.sleep(0.5)
+
+    def _request(
+        self, method: str, path: str, body: Any = None, content_type: str = "application/json", **query: str
+    ) -> Manifest:
         target = f"{path}?{urlencode(query)}" if query else path
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": content_type, "Accept": "application/json"}

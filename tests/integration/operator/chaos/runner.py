@@ -63,6 +63,7 @@ def begin(
     os.dup2(output, 2)
     os.environ.update(environment)
     kube_config.KUBE_CONFIG_DEFAULT_LOCATION = environment["KUBECONFIG"]  # it was read at the import
+    signal.signal(signal.SIGUSR1, lambda *_: tell_tasks())
     decisions.FIRST_RETRY = real.timedelta(seconds=retry)
     if crash or labels:
         wrap_writes(crash, labels)
@@ -81,6 +82,13 @@ def begin(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def tell_tasks() -> None:
+    """Write down where every task stands: for a process that does not end as it should."""
+    for task in asyncio.all_tasks(asyncio.get_event_loop()):
+        task.print_stack(limit=4)
+    sys.stderr.flush()
 
 
 def wrap_writes(crash: list[Any] | None, labels: str) -> None:

@@ -54,9 +54,10 @@ class Tape:
         else:
             self.add(STACK, "acme", uid="stack", owner="", **body)
 
-    def load(self, name: str, source: str, *, first: str = "", uid: str = "") -> str:
+    def load(self, name: str, source: str, *, first: str = "", uid: str = "", request: str = "") -> str:
         labels = {"app.kubernetes.io/component": "load", f"{GROUP}/source": source}
-        return self.add("Job", name, uid=uid, labels={**labels, **({f"{GROUP}/first-load": first} if first else {})})
+        labels |= {f"{GROUP}/first-load": first} if first else {}
+        return self.add("Job", name, uid=uid, labels=labels, annotations={f"{GROUP}/request": request})
 
     def transform(self, sequence: int, *loads: tuple[str, str, str], uid: str = "") -> str:
         labels = {"app.kubernetes.io/component": "transform", f"{GROUP}/sequence": str(sequence)}
@@ -213,6 +214,12 @@ def test_a_first_load_that_was_made_twice(tape: Tape) -> None:
     tape.end(tape.load("load-b-1", "b", first="1", uid="one"), "Failed")
     tape.end(tape.load("load-b-1", "b", first="1", uid="two"), "Failed")
     assert violations(tape.seen) == ["acme: the first load load-b-1 was made twice: one, two"]
+
+
+def test_a_request_that_was_answered_twice(tape: Tape) -> None:
+    for name in ("load-a-run-1", "load-a-run-2"):
+        tape.end(tape.load(name, "a", request="r1"), "Failed")
+    assert violations(tape.seen) == ["acme: load-a-run-1 and load-a-run-2 were both made for the request r1"]
 
 
 def test_a_source_that_was_removed_and_added_again_loads_first_again(tape: Tape) -> None:

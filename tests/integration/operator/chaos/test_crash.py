@@ -28,6 +28,7 @@ LIVES: dict[str, tuple[str, ...]] = {
     "failure": ("fail_a_transform",),
     "sources": ("add_a_source", "remove_a_source"),
     "pause": ("suspend_and_resume",),
+    "request": ("run_now",),
 }
 
 
@@ -45,17 +46,19 @@ class Point:
 
 
 def points(kind: str, labels: list[str], known: set[str]) -> list[Point]:
-    """The first and the last write of each label that shorter lives did not have."""
-    counted = Counter(labels)
-    numbers = {label: sorted({1, count}) for label, count in counted.items() if label not in known}
-    return [Point(kind, label, n, when) for label in numbers for n in numbers[label] for when in ("before", "after")]
+    """Before and after the first write of each label that shorter lives did not have, and after the last."""
+    found = []
+    for label, count in Counter(labels).items():
+        if label not in known:
+            found += [Point(kind, label, 1, "before"), Point(kind, label, 1, "after")]
+            found += [Point(kind, label, count, "after")] if count > 1 else []
+    return found
 
 
 def test_points_are_the_first_and_last_of_each_new_label() -> None:
     assert [str(p) for p in points("x", ["a", "b", "a", "a", "c"], {"c"})] == [
         "[x] before a (1)",
         "[x] after a (1)",
-        "[x] before a (3)",
         "[x] after a (3)",
         "[x] before b (1)",
         "[x] after b (1)",

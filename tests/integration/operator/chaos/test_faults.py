@@ -1,0 +1,376 @@
+"""Stacks live through faults of the API server, of the network, of clocks, of leaders and of people.
+
+All of these lives are led beside one another, each with operators of its own; each must come to rest as quickly as ever
+once the fault is over, with no promise broken on the way.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from checker import Manifest, has_ended
+from faults import Faults, Proxy
+from life import COMPONENT, NAME, SOURCE, STEPS, Life
+from operators import Operator
+from plane import HELD_LABEL, Plane
+from recorder import Client, Recorder
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+PATIENCE = 90.0
+"""Seconds for one step, on a machine with much else to do; without a fault one takes two."""
+OUTAGE = float(os.environ.get("FORGE_CHAOS_OUTAGE_SECONDS", "30"))
+"""Seconds for which the API server is gone."""
+TAKE_OVER = 20.0
+
+
+@pytest.fixture(scope="module")
+def proxy(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    proxy = Proxy(client, tmp_path_factory.mktemp("proxies"))
+    yield proxy
+    proxy.close()
+
+
+# What may go wrong between an operator and the API server
+
+NETWORKS = {
+    "conflicts": Faults(refuse={409: 0.2}, methods=frozenset({"PUT", "PATCH", "DELETE"})),
+    "too many requests": Faults(refuse={429: 0.2}),
+    "internal errors": Faults(refuse={500: 0.07, 504: 0.03}),
+    "lost answers": Faults(lose=0.25),
+    "expired watches": Faults(refuse_watches={410: 0.6, 429: 0.1, 500: 0.1}, cut=1.0),
+    "cut watches": Faults(cut=1.0),
+    "late events": Faults(delay=2.0),
+    "all of it": Faults(refuse={409: 0.03, 429: 0.03, 500: 0.05}, lose=0.05, refuse_watches={410: 0.2}, cut=4, delay=1),
+}
+
+
+def through(life: Life, proxy: Proxy, faults: Faults) -> None:
+    """A whole life behind the proxy; at its end the fault is over, and all must be found in order."""
+    life.operate(kubeconfig=proxy.open(faults))
+    life.begin()
+    for step in STEPS:
+        getattr(life, step)()
+    if not faults.done and not faults.delay:
+        raise AssertionError("the fault never happened")
+    faults.stop()
+    life.check()
+    life.delete()
+
+
+def silence(life: Life, proxy: Proxy) -> None:
+    """For 30 seconds no watch says a word, then all is told at once; meanwhile things happen."""
+    faults = Faults()
+    life.operate(kubeconfig=proxy.open(faults))
+    life.begin()
+    faults.silent_until = time.monotonic() + 30
+    load = life.load("alpha")
+    life.client.delete("Service", life.namespace, f"{NAME}-api")
+    life.wait("the load to end", lambda: life.has_ended(load))
+    life.finish(load)
+    life.wait("the Service", lambda: life.view.get("Service", f"{NAME}-api"))
+    life.check()
+
+
+# Two operators where one should be
+
+
+def two_leaders(life: Life, proxy: Proxy) -> None:
+    """Two that both believe to lead, from the start to the end."""
+    life.operate()
+    life.operate()
+    life.live(*STEPS)
+
+
+def two_leaders_one_late(life: Life, proxy: Proxy) -> None:
+    """One of the two knows everything two seconds late."""
+    life.operate()
+    life.operate(kubeconfig=proxy.open(Faults(delay=2.0)))
+    life.live(*STEPS)
+
+
+def frozen_leader(life: Life, proxy: Proxy) -> None:
+    """The leader stands still for longer than its Lease; another takes over in time; the first comes back."""
+    for _ in range(2):
+        life.operate(election=True)
+    done = threading.Event()
+    nurse = threading.Thread(target=life.revive, args=(done,), kwargs={"election": True})
+    nurse.start()  # who loses its Lease ends
+    try:
+        _freeze(life)
+    finally:
+        done.set()
+        nurse.join()
+
+
+def _freeze(life: Life) -> None:
+    life.begin()
+    leader = _leader(life)
+    load = life.load("beta")
+    leader.send(signal.SIGSTOP)
+    began = time.monotonic()
+    life.edit(suspend=True)
+    life.wait("the take-over", lambda: life.view.get("CronJob", f"{NAME}-load-alpha")["spec"]["suspend"] is True)  # type: ignore[index]
+    took = time.monotonic() - began
+    life.edit(suspend=False)
+    life.finish(load)
+    leader.send(signal.SIGCONT)
+    leader.wait_gone()
+    life.load_again()
+    life.check()
+    if took > TAKE_OVER:
+        raise AssertionError(f"the take-over took {took:.1f} s")
+    print(f"take-over: {took:.1f} s")
+
+
+def _leader(life: Life) -> Operator:
+    holder = life.wait("a leader", lambda: [lease["spec"].get("holderIdentity") for lease in life.view.all("Lease")])[0]
+    return next(operator for operator in life.running if holder.endswith(f"-{operator.process}"))
+
+
+# Clocks
+
+
+def clock_ahead(life: Life, proxy: Proxy) -> None:
+    life.operate(skew=300)
+    life.live(*STEPS)
+
+
+def clock_behind(life: Life, proxy: Proxy) -> None:
+    life.operate(skew=-300)
+    life.live(*STEPS)
+
+
+# People, and what they take away
+
+
+def loads_deleted_early(life: Life, proxy: Proxy) -> None:
+    """Each load's Job is deleted the moment it has ended, once a source."""
+    taken: set[str] = set()
+
+    def take(job: Manifest) -> bool:
+        source = job["metadata"]["labels"].get(SOURCE, "")
+        if not has_ended(job) or job["metadata"]["labels"][COMPONENT] != "load" or source in taken:
+            return False
+        taken.add(source)
+        return True
+
+    with _taking(life, take):
+        life.operate()
+        life.begin()
+        taken.clear()
+        life.load("alpha")
+        life.wait("that load to be deleted", lambda: "alpha" in taken)
+        life.wait("a later transform of alpha", lambda: not life.uncovered())
+        life.check()
+
+
+def transforms_deleted_at_their_end(life: Life, proxy: Proxy) -> None:
+    taken: list[str] = []
+
+    def take(job: Manifest) -> bool:
+        if not has_ended(job) or job["metadata"]["labels"][COMPONENT] != "transform" or len(taken) == 3:
+            return False
+        taken.append(job["metadata"]["uid"])
+        return True
+
+    with _taking(life, take):
+        life.operate()
+        life.begin()
+        life.load_again()
+        life.check()
+
+
+def transform_deleted_while_it_runs(life: Life, proxy: Proxy) -> None:
+    """Its Job goes at once, its pod some time later; and once the pod is left alone for longer."""
+    life.operate()
+    life.begin()
+    for policy, seconds in (("Background", 0.0), ("Orphan", 3.0)):
+        load = life.load("alpha")
+        known = {job["metadata"]["uid"] for job in life.jobs("transform")}
+        pod = life.mark_pod("a transform", HELD_LABEL, lambda pod, known=known: _is_new_transform(pod, known))
+        job = pod["metadata"]["ownerReferences"][0]
+        life.by_hand |= {job["uid"], pod["metadata"]["uid"]}
+        path = life.client.path("Job", life.namespace, job["name"])
+        life.client.request("DELETE", path, {"propagationPolicy": policy})
+        if seconds:
+            time.sleep(seconds)
+            life.client.delete("Pod", life.namespace, pod["metadata"]["name"])
+        life.finish(load)
+    life.check()
+
+
+def _is_new_transform(pod: Manifest, known: set[str]) -> bool:
+    owners = pod["metadata"].get("ownerReferences", [{"uid": ""}])
+    return pod["metadata"]["labels"].get(COMPONENT) == "transform" and owners[0]["uid"] not in known
+
+
+def status_wiped(life: Life, proxy: Proxy) -> None:
+    """Somebody replaces the stack by what stands in a file, and its status is gone: twice at rest, twice in a hurry."""
+    life.operate()
+    life.begin()
+    life.by_hand.add(life.stack()["metadata"]["uid"])
+    for seconds in (0.0, 0.5, 1.5):
+        load = life.load("alpha")
+        time.sleep(seconds)
+        life.change_stack({"status": None}, "status")
+        life.finish(load)
+        life.wait("Ready again", life.is_ready)
+    life.change_stack({"status": None}, "status")
+    life.check()
+
+
+def annotations_stripped(life: Life, proxy: Proxy) -> None:
+    """Every annotation of the operator is taken from every child, and from each transform's Job while it runs."""
+    life.operate()
+    life.begin()
+    before = life.shape()
+    load = life.load("alpha")
+    known = {job["metadata"]["uid"] for job in life.jobs("transform")}
+    jobs = life.wait("a transform", lambda: [j for j in life.jobs("transform") if j["metadata"]["uid"] not in known])
+    for kind in ("Job", "ConfigMap", "Service", "StatefulSet", "Deployment", "CronJob", "Secret"):
+        for manifest in [*(jobs if kind == "Job" else life.view.all(kind))]:
+            ours = [key for key in manifest["metadata"].get("annotations", {}) if "forge" in key]
+            if ours:
+                life.by_hand.add(manifest["metadata"]["uid"])
+                change = {"metadata": {"annotations": dict.fromkeys(ours)}}
+                life.client.merge(kind, life.namespace, manifest["metadata"]["name"], change)
+    life.finish(load)
+    life.check(before)
+
+
+class _taking:  # noqa: N801 - used as a function
+    """While it lasts, the Jobs that `take` chooses are deleted as soon as they are seen."""
+
+    def __init__(self, life: Life, take: Callable[[Manifest], bool]) -> None:
+        self._life, self._take = life, take
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> None:
+        self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._done.wait(0.002):
+            for job in self._life.view.all("Job"):
+                uid = job["metadata"]["uid"]
+                if uid not in self._life.by_hand and self._take(job):
+                    self._life.by_hand.add(uid)
+                    self._life.client.delete("Job", self._life.namespace, job["metadata"]["name"])
+
+
+LIVES: dict[str, Callable[[Life, Proxy], None]] = {
+    **{name: lambda life, proxy, f=faults: through(life, proxy, f) for name, faults in NETWORKS.items()},  # type: ignore[misc]
+    "silence": silence,
+    "two leaders": two_leaders,
+    "two leaders, one late": two_leaders_one_late,
+    "a frozen leader": frozen_leader,
+    "a clock ahead": clock_ahead,
+    "a clock behind": clock_behind,
+    "loads deleted early": loads_deleted_early,
+    "transforms deleted at their end": transforms_deleted_at_their_end,
+    "a transform deleted while it runs": transform_deleted_while_it_runs,
+    "a status wiped": status_wiped,
+    "annotations stripped": annotations_stripped,
+}
+
+
+@pytest.fixture(scope="module")
+def outcomes(
+    request: pytest.FixtureRequest, new_life: Callable[..., Life], together: Callable[..., list[str]], proxy: Proxy
+) -> list[str]:
+    """What went wrong in those lives that are tested."""
+
+    def lead(name: str) -> None:
+        life = new_life(name.replace(" ", "-").replace(",", "")[:40], patience=PATIENCE)
+        try:
+            LIVES[name](life, proxy)
+            if life.died():
+                raise AssertionError(f"an operator ended by itself: {life.operators.folder}/{life.namespace}.log")
+        finally:
+            life.end()
+
+    wanted = {item.callspec.params["name"] for item in request.session.items if "name" in _parameters(item)}  # type: ignore[attr-defined]
+    return together({name: lambda name=name: lead(name) for name in LIVES if name in wanted}, 12)
+
+
+def _parameters(item: pytest.Item) -> dict[str, object]:
+    callspec = getattr(item, "callspec", None)
+    return callspec.params if callspec is not None and "outcomes" in getattr(item, "fixturenames", ()) else {}
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_a_life_with(name: str, outcomes: list[str]) -> None:
+    told = [outcome for outcome in outcomes if outcome.startswith(f"{name}: ")]
+    assert not told, told[0]
+
+
+def test_the_control_plane_fails(
+    plane: Plane, client: Client, recorder: Recorder, new_life: Callable[..., Life], together: Callable[..., list[str]]
+) -> None:
+    """etcd is killed and started again, the API server is gone for a while, both in the middle of lives."""
+    client.stubborn = True
+    stop = threading.Event()
+
+    def fail() -> None:
+        stop.wait(5)
+        plane.restart("etcd")
+        stop.wait(5)
+        plane.stop("kube-apiserver")
+        time.sleep(OUTAGE)
+        plane.start("kube-apiserver")
+
+    def lead(number: int) -> None:
+        life = new_life("outage", patience=PATIENCE + OUTAGE)
+        life.operate(election=number == 0)
+        done = threading.Event()
+        nurse = threading.Thread(target=life.revive, args=(done,), kwargs={"election": number == 0})
+        nurse.start()
+        try:
+            life.live(*STEPS)
+        finally:
+            done.set()
+            nurse.join()
+            life.end()
+
+    lives: dict[str, Callable[[], None]] = {f"life {n}": lambda n=n: lead(n) for n in range(4)}  # type: ignore[misc]
+    try:
+        told = together({"the control plane": fail, **lives}, 5)
+    finally:
+        stop.set()
+        client.stubborn = False
+    assert not told, "\n".join(told)
+    print(f"the recorder had to list again {recorder.gaps} times")
+
+
+def test_the_proxy_does_what_it_says(proxy: Proxy, tmp_path: Path) -> None:
+    """Each fault is really there: a check of the test's own tool."""
+    import json
+    import urllib.error
+    import urllib.request
+
+    def ask(faults: Faults, path: str, method: str = "GET") -> int:
+        server = json.loads(proxy.open(faults).read_text())["clusters"][0]["cluster"]["server"]
+        request = urllib.request.Request(server + path, method=method, data=None if method == "GET" else b"{}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    pods = "/api/v1/namespaces/default/pods"
+    assert ask(Faults(), pods) == 200
+    assert ask(Faults(refuse={429: 1.0}), pods) == 429
+    assert ask(Faults(refuse={429: 1.0}, methods=frozenset({"PUT"})), pods) == 200
+    with pytest.raises(OSError):
+        ask(Faults(lose=1.0), pods, "POST")
