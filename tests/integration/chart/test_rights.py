@@ -10,9 +10,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from kubectl import eventually
 from machine import MachineError
 from operator_process import Operator
 from plane import WRITES, Plane
-from rendering import NAMESPACE, Manifest, of_kind, operator, render, rights
+from rendering import CHART, NAMESPACE, Manifest, of_kind, operator, render, rights
 
 pytestmark = pytest.mark.slow
 
@@ -126,6 +128,8 @@ class Life:
         }
         self.each("patch", "obs", NAME, "--type=merge", "-p", json.dumps({"spec": spec}))
         self.quiet()
+
+    def end(self) -> None:
         self.each("delete", "obs", NAME, "--wait=false")
 
     def apply(self, *manifests: Manifest) -> None:
@@ -190,6 +194,20 @@ def install(plane: Plane, manifests: Iterable[Manifest], namespaces: Iterable[st
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([*spaces, *objects]))
 
 
+def served(running: Operator) -> set[str]:
+    """Names of the series that the operator serves."""
+    assert running.process is not None
+    told = Path(f"/proc/{running.process.pid}/environ").read_text().split("\0")
+    port = next(each.split("=")[1] for each in told if each.startswith("FORGE_HEALTH_PORT="))
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        return set(re.findall(r"^(\w+)", answer.read().decode(), re.M))
+
+
+def alerted() -> set[str]:
+    """Names of the series of which alerts speak."""
+    return set(re.findall(r"\bforge_operator_\w+", (CHART / "files" / "alerts.yaml").read_text()))
+
+
 def selftest(running: Operator) -> str:
     """What the pod of `helm test` complains of."""
     command = [sys.executable, "-m", "forge_operator.selftest"]
@@ -218,8 +236,11 @@ def watched_life(plane: Plane, running: Operator, namespaces: Iterable[str]) -> 
     start = plane.audit_position()
     running.start()
     try:
-        Life(plane, namespaces).run()
+        life = Life(plane, namespaces)
+        life.run()
+        assert alerted() <= served(running)
         assert selftest(running) == ""
+        life.end()
     finally:
         running.stop()
     assert "is the operator running?" in selftest(running)
