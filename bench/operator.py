@@ -49,7 +49,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "cluster"
 from plane import Plane
 
 OPERATOR = "forge-operator"
-ACCOUNT = f"system:serviceaccount:kube-system:{OPERATOR}"
+ACCOUNT = f"system:serviceaccount:default:{OPERATOR}"
 NAMESPACES = 20
 CREATORS = 50
 """Stacks that a user's client creates at once."""

@@ -128,7 +128,7 @@ class Plane:
         """kubectl as an administrator; gives its standard output."""
         return run(bin_folder() / "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments, input=stdin)
 
-    def account(self, name: str, namespace: str = "kube-system", role: str = "cluster-admin") -> Path:
+    def account(self, name: str, namespace: str = "default", role: str = "cluster-admin") -> Path:
         """A kubeconfig of a new ServiceAccount that a ClusterRole is bound to: subject to the limits of a program,
         and `system:serviceaccount:NAMESPACE:NAME` in the audit log. Its token lasts a day."""
         self.kubectl("create", "serviceaccount", name, "-n", namespace)

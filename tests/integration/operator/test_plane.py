@@ -85,7 +85,7 @@ def test_what_was_written_outlives_a_kill_and_is_in_the_audit(plane: Plane) -> N
     position = plane.audit_position()
     plane.kubectl("create", "configmap", "kept", f"--kubeconfig={kubeconfig}")
     assert [
-        entry["objectRef"]["name"] for entry in plane.writes("system:serviceaccount:kube-system:somebody", position)
+        entry["objectRef"]["name"] for entry in plane.writes("system:serviceaccount:default:somebody", position)
     ] == ["kept"]
     plane.restart("etcd")
     plane.restart("kube-apiserver")
