@@ -75,7 +75,9 @@ class WorkQueue(Generic[K]):
                     tasks.create_task(self._work(key))
                 timeout = max(self._heap[0][0] - self._now(), 0.0) if self._heap else None
                 try:
-                    await asyncio.wait_for(self._wake.wait(), timeout)
+                    # Not wait_for: when it is woken and cancelled at once it forgets that it was cancelled.
+                    async with asyncio.timeout(timeout):
+                        await self._wake.wait()
                 except TimeoutError:
                     continue
 

@@ -152,6 +152,25 @@ async def test_a_stuck_key_is_seen() -> None:
         assert queue.stalled_for() >= 0.1
 
 
+@pytest.mark.parametrize("steps", range(6))
+async def test_it_ends_though_it_is_woken_in_the_same_moment(steps: int) -> None:
+    """Else a leader that has lost its Lease would go on leading."""
+
+    async def process(key: str) -> float | None:
+        return None
+
+    queue: WorkQueue[str] = WorkQueue(process, concurrency=1)
+    queue.add_after("later", 100)
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.01)
+    queue.add("now")
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task], timeout=1)
+    assert task.cancelled()
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.5, 1.0])
 def test_back_off_grows_to_a_cap(spread: float) -> None:
     delays = [back_off(n, lambda: spread) for n in range(1, 40)]
