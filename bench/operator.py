@@ -7,12 +7,14 @@ import functools
 import json
 import math
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -154,20 +156,20 @@ class Operator:
         self._kubeconfig = plane.account(OPERATOR)
         self._log = folder / "operator.log"
         self._process: subprocess.Popen[bytes] | None = None
-        self.started, self._position = 0.0, 0
+        self.started, self._position, self._port = 0.0, 0, 0
 
     def start(self, resync: float | None = None) -> None:
         """Start it; by default it resyncs as often as it does by itself."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+            self._port = free.getsockname()[1]
         environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
             **{f"FORGE_IMAGE_{name.upper()}": image for name, image in SETTINGS.images.items()},
             "KUBECONFIG": str(self._kubeconfig),
             "FORGE_OPERATOR_NAMESPACE": SETTINGS.namespace,
             "FORGE_LEADER_ELECTION": "true",
-            "FORGE_HEALTH_PORT": str(port),
+            "FORGE_HEALTH_PORT": str(self._port),
             **({"FORGE_RESYNC_SECONDS": f"{resync:g}"} if resync else {}),
         }
         with self._log.open("ab") as log:
@@ -181,6 +183,20 @@ class Operator:
             self._process.wait(60)
             self._process = None
 
+    def check(self) -> None:
+        """Raises RuntimeError when it does not run."""
+        code = self._process.poll() if self._process is not None else 0
+        if code is not None:
+            raise RuntimeError(f"the operator ended with {code}:\n{self._log.read_text()[-2000:]}")
+
+    def looks(self) -> int:
+        """How many times it has looked at a stack since it started."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self._port}/metrics", timeout=30) as answer:
+            text = answer.read().decode()
+        return sum(
+            int(float(count)) for count in re.findall(r"^forge_operator_reconcile_seconds_count.* (\S+)$", text, re.M)
+        )
+
     def processor(self) -> float:
         """Seconds of a core that it has used."""
         fields = self._proc("stat").rsplit(") ", 1)[1].split()
@@ -191,8 +207,8 @@ class Operator:
         return int(self._proc("status").split(f"{which}:")[1].split()[0]) / 1024
 
     def _proc(self, file: str) -> str:
-        if self._process is None or self._process.poll() is not None:
-            raise RuntimeError(f"the operator ended:\n{self._log.read_text()[-2000:]}")
+        self.check()
+        assert self._process
         return Path(f"/proc/{self._process.pid}/{file}").read_text()
 
     def writes(self, since: int) -> Counter[str]:
@@ -202,7 +218,7 @@ class Operator:
     async def leads(self, scale: Scale) -> float:
         """Wait until it holds the Lease. Gives how many seconds after its start it was seen to."""
         while time.monotonic() - self.started < scale.limit:
-            self._proc("stat")
+            self.check()
             if self.writes(self._position)["leases"]:
                 return time.monotonic() - self.started
             await asyncio.sleep(0.1)
@@ -311,8 +327,12 @@ async def ramp(client: Client, operator: Operator, scale: Scale) -> Ramp:
         position, used, begun = operator.plane.audit_position(), operator.processor(), time.monotonic()
         end = watch.expect(f"{len(wanted)} stacks Ready", all_ready, scale.limit)
         await each(wanted, lambda one: client.create(STACK, one), CREATORS)
+        waiting = asyncio.ensure_future(end)
+        while not waiting.done():
+            operator.check()
+            await asyncio.wait([waiting], timeout=1)
         try:
-            seconds = await end - begun
+            seconds = await waiting - begun
         except RuntimeError as error:
             raise RuntimeError(f"{error}; {len(ready)} of {len(wanted)} are") from None
     return Ramp(
@@ -571,6 +591,8 @@ async def _measure(scale: Scale) -> Measured:
             lease_seconds = await operator.leads(scale)
             restart_seconds = await operator.at_rest(scale) - operator.started
             restart = operator.writes(position)
+            if (looks := operator.looks()) < scale.stacks:
+                raise RuntimeError(f"after its start the operator looked {looks} times at {scale.stacks} stacks")
 
             operator.end(signal.SIGTERM)
             operator.start(resync=scale.resync)
