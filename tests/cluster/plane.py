@@ -384,7 +384,7 @@ def inside(folder: Path, given: Mapping[str, Any]) -> None:
     (folder / "etc").mkdir()
     (folder / "etc" / "audit.json").write_text(json.dumps(audit_policy()))
     (folder / "etc" / "kwok.yaml").write_text("\n---\n".join(json.dumps(stage) for stage in given["stages"]))
-    os.environ["GOGC"] = "400"  # memory is there, and cores are few: a fifth of the API server's work was collecting
+    os.environ["GOGC"] = "200"  # memory is there, and cores are few: a fifth of the API server's work was collecting
     components = node.Components(folder, binaries)
     known = flags(folder, int(given["qps"]))
     running = {name: components.run(name, *known[name]) for name in ("etcd", "kube-apiserver")}
