@@ -22,6 +22,7 @@ from plane import Plane
 
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))
 
+from life import FAIL, failing
 from operators import CLASS, Operators
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -149,7 +150,7 @@ def variables(job: Manifest) -> dict[str, str]:
 def life(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Life]:
     """A control plane of its own: another CRD is installed on the way."""
     folder = tmp_path_factory.mktemp("l")
-    with Plane(folder / "p", nodes=2, job_seconds=0.5) as plane:
+    with Plane(folder / "p", nodes=2, job_seconds=0.5, stages=[failing()]) as plane:
         plane.kubectl("create", "namespace", NAMESPACE)
         found = Life(plane, folder)
         for name in ("github", "token"):
@@ -243,6 +244,20 @@ def test_a_run_waits_for_the_load_that_runs_and_the_schedule_waits_for_both(
     eventually("the second", lambda: not life.asked() and len(new_jobs("load")) == 2, 15, 0.2)
     life.settle()
     eventually("the schedule goes on", lambda: not life.held("metrics"), 10, 0.2)
+
+
+def test_a_corrected_spec_ends_the_pause_after_a_failure(
+    life: Life, new_jobs: Callable[..., dict[str, Manifest]]
+) -> None:
+    life.patch({"transform": {"podTemplate": {"labels": {FAIL: "yes"}}}})
+    life.ask("metrics")
+    eventually("it failed", lambda: life.stack()["status"]["transform"]["failures"] == 1, 20, 0.2)
+    time.sleep(2)
+    assert len(new_jobs("transform")) == 1
+    assert life.ready() == ("False", "TransformFailed")
+    life.patch({"transform": {"podTemplate": {"labels": {FAIL: None}}}})
+    # Sooner than the pause of 30 seconds would end.
+    eventually("it succeeds at once", lambda: life.covered() and life.ready() == ("True", "Ready"), 15, 0.3)
 
 
 CRASHES = [
