@@ -138,7 +138,7 @@ def test_prometheus_reads_the_rules(promtool: Path, rules: Path) -> None:
 
 
 def series(case: dict[str, Any]) -> list[dict[str, str]]:
-    """A case's series over the healthy ones."""
+    """A case's series over the healthy ones, of two replicas."""
     minutes = range(MINUTES)
     named = {
         "HOURLY": " ".join(str((minute - minute % 60) * 60) for minute in minutes),
@@ -147,8 +147,9 @@ def series(case: dict[str, Any]) -> list[dict[str, str]]:
     found = []
     for name, value in {**CASES["healthy"], **case.get("series", {})}.items():
         metric, _, labels = name.replace("NS", STACK).partition("{")
-        written = f'{metric}{{job="forge-forge-observability-metrics",instance="a",{labels or "}"}'
-        found.append({"series": written, "values": named.get(value, value.replace("xN", f"x{MINUTES}"))})
+        for replica in ("a", "b"):
+            written = f'{metric}{{job="forge-forge-observability-metrics",instance="{replica}",{labels or "}"}'
+            found.append({"series": written, "values": named.get(value, value.replace("xN", f"x{MINUTES}"))})
     return found
 
 
