@@ -164,9 +164,10 @@ def violations(history: Iterable[Seen], *, by_hand: Iterable[str] = ()) -> list[
 
 
 def uncovered(life: Life) -> Iterator[str]:
-    """Every finished load is covered by a successful transform that was created after its end.
+    """Every finished load is covered by a successful transform of its source that was created after its end.
 
-    A load whose Job somebody deleted is covered by any later transform of its source: that one reads its rows.
+    Whether that one names the load does not matter: it reads all that its sources had loaded. It may know the load by
+    its CronJob's record, or by a later load of the source when the Job was deleted.
     """
     transforms = [
         (job, covers(job.first))
@@ -178,10 +179,7 @@ def uncovered(life: Life) -> Iterator[str]:
         source = load.label(SOURCE_LABEL)
         if ended >= life.dying or not life.has_source(source, ended, life.dying):
             continue
-        later = [batch for job, batch in transforms if job.born > ended]
-        by_uid = any(uid == load.uid for batch in later for uid, _, _ in batch)
-        by_source = load.uid in life.by_hand and any(name == source for batch in later for _, name, _ in batch)
-        if not by_uid and not by_source:
+        if not any(job.born > ended and source in {name for _, name, _ in batch} for job, batch in transforms):
             yield f"no successful transform covers the load {load.name} (version {ended})"
 
 

@@ -13,6 +13,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from faults import Proxy
 from life import Life, failing
 from operators import Operators
 from plane import Plane
@@ -23,7 +24,7 @@ from recorder import Client, Recorder
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A real API server and etcd, played nodes; loads and transforms take up to a second."""
     with Plane(
-        tmp_path_factory.mktemp("p") / "p", nodes=3, job_seconds=0.2, job_jitter=0.8, stages=[failing()]
+        tmp_path_factory.mktemp("p") / "p", nodes=3, job_seconds=0.4, job_jitter=0.6, stages=[failing()]
     ) as plane:
         yield plane
 
@@ -45,6 +46,14 @@ def operators(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     operators = Operators(plane.kubeconfig, tmp_path_factory.mktemp("operators"))
     yield operators
     operators.stop()
+
+
+@pytest.fixture(scope="session")
+def proxy(client: Client, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    """What stands between an operator and the API server where a test wants faults."""
+    proxy = Proxy(client, tmp_path_factory.mktemp("proxies"))
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from checker import Manifest
+from faults import Faults, Proxy
 from life import STEPS, Life
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -65,6 +66,7 @@ def test_points_are_the_first_and_last_of_each_new_label() -> None:
     ]
 
 
+@pytest.mark.timeout(900)
 def test_every_crash_point(new_life: Callable[..., Life], together: Callable[..., list[str]], tmp_path: Path) -> None:
     shapes: dict[str, dict[str, Manifest]] = {}
 
@@ -93,17 +95,14 @@ def test_every_crash_point(new_life: Callable[..., Life], together: Callable[...
     def crash(point: Point) -> None:
         life = new_life(f"crash-{point.life}", patience=60)
         life.operate(crash=[point.label, point.when, point.number])
-        first, done = life.running[0], threading.Event()
-        nurse = threading.Thread(target=life.revive, args=(done,))
-        nurse.start()
+        first = life.running[0]
         try:
-            life.live(*LIVES[point.life], like=shapes[point.life])
+            with life.revived():
+                life.live(*LIVES[point.life], like=shapes[point.life])
             if first.alive():
                 missed.append(point)
             assert life.starts <= 2, f"{life.starts} starts: it ended by itself"
         finally:
-            done.set()
-            nurse.join()
             life.end()
 
     told = together({str(point): lambda point=point: crash(point) for point in found}, AT_ONCE)
@@ -112,19 +111,22 @@ def test_every_crash_point(new_life: Callable[..., Life], together: Callable[...
     assert len(found) - len(missed) >= 30
 
 
-def test_killed_at_any_moment(new_life: Callable[..., Life], together: Callable[..., list[str]]) -> None:
-    """Deaths at random times, between writes too, in long lives."""
+def test_killed_at_any_moment(new_life: Callable[..., Life], proxy: Proxy, together: Callable[..., list[str]]) -> None:
+    """Deaths at random times, between writes too, in long lives; half of them with two leaders and a bad network."""
 
     def hunted(number: int) -> None:
         life = new_life("hunted", patience=90)
-        life.operate()
+        bad = number % 2 == 1
+        faults = Faults(seed=number, refuse={409: 0.02, 500: 0.02}, lose=0.02, cut=5, delay=0.5) if bad else Faults()
+        kubeconfig = proxy.open(faults)
+        for _ in range(1 + bad):
+            life.operate(kubeconfig=kubeconfig)
         done = threading.Event()
 
         def hunt() -> None:
             while not done.wait(life.chance.uniform(0.3, 4)):
-                life.running[0].kill()
-                life.operate()
-                life.running.pop(0)
+                life.running.pop(0).kill()
+                life.operate(kubeconfig=kubeconfig)
 
         hunter = threading.Thread(target=hunt)
         hunter.start()
