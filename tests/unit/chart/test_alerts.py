@@ -57,6 +57,7 @@ def families() -> Iterator[Metric]:
     # A metric with labels shows them once it has been used.
     metrics.RECONCILE_SECONDS.labels("ok")
     metrics.REQUEST_SECONDS.labels("GET")
+    metrics.REQUESTS.labels("GET", "Job", "200")
     metrics.DRIFT_REPAIRS.labels("Service")
     metrics.WATCH_SILENT.labels("Job")
     yield from metrics.REGISTRY.collect()
@@ -85,6 +86,18 @@ def test_alerts_speak_only_of_what_the_operator_serves() -> None:
                 continue
             assert name in known, f"{alert['alert']}: {name}"
             assert set(re.findall(r"(\w+)=", matchers)) <= known[name], f"{alert['alert']}: {name}{{{matchers}}}"
+
+
+def test_the_page_lists_every_metric_as_it_is_served() -> None:
+    """The text of each is the metric's own; what the page lacks stands in the failure."""
+    known = exposed()
+    rows = [
+        f"| `{family.name}{SUFFIXES[family.type][0] if family.type == 'counter' else ''}` | {family.type} "
+        f"| {', '.join(sorted(known[family.name + SUFFIXES[family.type][0]] - {'le'}))} | {family.documentation} |"
+        for family in families()
+    ]
+    page = (RUNBOOKS / "README.md").read_text()
+    assert re.findall(r"^\| `forge_operator_.*$", page, re.M) == rows
 
 
 def test_every_alert_has_values_and_a_runbook_and_no_runbook_is_left_over(rules: Path) -> None:
