@@ -26,9 +26,10 @@ from forge_operator import metrics
 from forge_operator.names import MANAGER, Kind, Manifest, kind_of
 
 SERVICE_ACCOUNT_TOKEN = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
-POOL = 32
-PAGE = 500
-"""Objects a page of a list."""
+POOL = 16
+"""Connections for requests; each holds a quarter of a megabyte of buffers for TLS."""
+PAGE = 100
+"""Objects a page of a list. One page at a time is in memory: at a start, all kinds are listed at once."""
 WATCH_SECONDS = 300
 """Seconds after which the API server ends a watch, so that connections spread anew over its replicas."""
 SILENCE_SECONDS = 100.0
@@ -78,6 +79,7 @@ class Api:
         self._session = _session(configuration, aiohttp.TCPConnector(limit=POOL, ssl=tls))
         # Watches hold their connections; they must leave room for requests.
         self._streams = _session(configuration, aiohttp.TCPConnector(limit=0, ssl=tls))
+        self._one_page = asyncio.Lock()
         self._ahead = timedelta(0)
 
     @classmethod
@@ -161,14 +163,15 @@ class Api:
         Raises ApiError 410 when the list became too old while it was read: begin again.
         """
         query = {"limit": str(PAGE), **_selectors(selector, fields)}
+        accept = _META.format("List") if meta else "application/json"
         while True:
-            accept = _META.format("List") if meta else "application/json"
-            answer = await self.request("GET", kind.path(namespace), query=query, accept=accept, told=kind.plural)
-            items = [
-                {"apiVersion": kind.api_version, "kind": kind.kind, **item} for item in answer["items"] or ()
-            ]  # an empty list of metadata says null
-            yield items, answer["metadata"]["resourceVersion"]
-            query["continue"] = answer["metadata"].get("continue", "")
+            async with self._one_page:
+                answer = await self.request("GET", kind.path(namespace), query=query, accept=accept, told=kind.plural)
+                yield (
+                    [{**item, "apiVersion": kind.api_version, "kind": kind.kind} for item in answer["items"] or ()],
+                    answer["metadata"]["resourceVersion"],
+                )
+                query["continue"] = answer["metadata"].get("continue", "")
             if not query["continue"]:
                 return
 

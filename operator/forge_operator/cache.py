@@ -90,7 +90,7 @@ class Cache:
             self._wake(home)
             old = None
         compared = item["kind"] not in NEVER_APPLIED
-        digest, shape = digest_of(item) if compared else b"", orjson.dumps(shape_of(item))
+        digest, shape = digest_of(item) if compared else b"", as_bytes(shape_of(item))
         same = old is not None and old.digest == digest
         packed = old.packed if old is not None and same else None
         if compared and not ours and not same:
@@ -136,6 +136,11 @@ class Cache:
         self._graves[where] = version
         while len(self._graves) > _GRAVES:
             del self._graves[next(iter(self._graves))]
+
+
+def as_bytes(value: Manifest) -> bytes:
+    """A value to keep: a copy as long as its text, for what orjson gives holds on to the kilobytes it began with."""
+    return bytes(memoryview(orjson.dumps(value)))
 
 
 def digest_of(item: Manifest) -> bytes:

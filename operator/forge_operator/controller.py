@@ -19,8 +19,8 @@ from forge_operator.names import CHILDREN, SERVICE_MONITOR, STACK, Key, class_se
 from forge_operator.queue import WorkQueue
 from forge_operator.reconcile import Reconciler
 from forge_operator.settings import Settings
-from forge_operator.stacks import Stacks, key_of
-from forge_operator.watch import Collection, Reflector
+from forge_operator.stacks import Stacks, key_of, version_of
+from forge_operator.watch import TROUBLE, Collection, Reflector
 
 logger = logging.getLogger(__name__)
 
@@ -159,17 +159,20 @@ class Controller:
             pause = self._settings.resync * random.uniform(0.9, 1.1)  # noqa: S311 - a spread, no secret
             unheard: dict[Key, int] = {}
             for namespace in self._namespaces:
+                listed: dict[Key, int] = {}
                 try:
-                    listed = await self._api.all(STACK, namespace, stacks)
-                except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                    logger.warning(
-                        "the stacks %s could not be listed: %r", f"of {namespace}" if namespace else "", error
-                    )
+                    async for items, _ in self._api.pages(STACK, namespace, stacks):
+                        for item in items:
+                            listed[key_of(item)] = version_of(item)
+                            self.stacks.put(item)
+                except TROUBLE as error:
+                    logger.warning("the stacks of %s could not be listed: %r", namespace or "the cluster", error)
                     pause = ASK_AGAIN
                     continue
-                unheard |= self.stacks.keep(listed, namespace)
-                for manifest in listed:
-                    self.wake(key_of(manifest))
+                self.stacks.keep(listed, namespace)
+                unheard |= self.stacks.unheard(listed)
+                for key in listed:
+                    self.wake(key)
                 self._resynced = time.monotonic()
                 self._listed.add(namespace)
             if unheard:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forge_stack.decisions import FinishedLoad, retry_delay
-from forge_stack.model import Source, SourceStatus
+from forge_stack.model import Source, SourceStatus, TransformStatus
 from forge_stack.status import Fact, SourceFacts
 from forge_stack.wire import LoadSummary
 
@@ -107,25 +107,33 @@ def loads_of(world: World, source: Source, cron_job: Manifest | None) -> Loads:
     return Loads(source, cron_job, tuple(active), tuple(ended), tuple(pods))
 
 
-def finished_loads(loads: Sequence[Loads], covered: dict[str, datetime]) -> list[FinishedLoad]:
+def finished_loads(loads: Sequence[Loads], status: TransformStatus) -> list[FinishedLoad]:
     """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record.
 
     A Job that seems to run and began before the record may be the very one that it speaks of, its end not yet seen.
+    When the record was faster than all news of its Job, the load keeps the name that it was covered by.
     """
     found = []
     for each in loads:
         name = each.source.name
         ended = [(job, end) for job, end in each.ended if end.succeeded]
-        found += [FinishedLoad(job["metadata"]["uid"], name, end.at) for job, end in ended]
+        for job, end in ended:
+            record = _record(each.cron_job, end.at)
+            uid = record if record in status.consumed else job["metadata"]["uid"]
+            found.append(FinishedLoad(uid, name, end.at))
         newest = max([end.at for _, end in ended], default=None)
         recorded = last_success(each.cron_job)
         unseen = recorded is not None and any(started_at(job) <= recorded for job in each.active)
         if recorded is not None and each.cron_job is not None and not unseen:
-            seen = [at for at in (newest, covered.get(name)) if at is not None]
+            seen = [at for at in (newest, status.covered.get(name)) if at is not None]
             if not seen or recorded > max(seen):
-                uid = f"{each.cron_job['metadata']['name']}@{recorded.isoformat()}"
-                found.append(FinishedLoad(uid, name, recorded))
+                found.append(FinishedLoad(_record(each.cron_job, recorded), name, recorded))
     return found
+
+
+def _record(cron_job: Manifest | None, at: datetime) -> str:
+    """What identifies a load that only its CronJob tells of: the end of the Job, to the second."""
+    return f"{cron_job['metadata']['name']}@{at.isoformat()}" if cron_job else ""
 
 
 def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem: Fact | None) -> SourceFacts:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import kopf
 
-from forge_operator.api import Api, in_cluster
+from forge_operator.api import PAGE, Api, in_cluster
 from forge_operator.controller import Controller
 from forge_operator.leader import lead
 from forge_operator.logs import configure_logging
@@ -66,7 +66,11 @@ def wiring(controller: Controller) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     async def heard(event: kopf.RawEvent, **_: Any) -> None:
-        controller.stacks.hear(event["type"], dict(event["object"]))
+        item: dict[str, Any] = dict(event["object"])
+        controller.stacks.hear(event["type"], item)
+        # kopf holds what it told for some seconds; of hundreds of stacks at once that is tens of megabytes.
+        for part in ("spec", "status"):
+            cast("dict[str, Any]", event["object"]).pop(part, None)
 
     kopf.on.event(STACK.group, STACK.version, STACK.plural, registry=registry, id="stack")(heard)
     login = kopf.login_with_service_account if in_cluster() else kopf.login_with_kubeconfig
@@ -118,7 +122,7 @@ def kopf_settings(settings: Settings) -> kopf.OperatorSettings:
     result.networking.connect_timeout = 5
     result.watching.server_timeout = 300
     result.watching.connect_timeout = 5
-    result.watching.chunk_size = 500
+    result.watching.chunk_size = PAGE
     result.persistence.diffbase_storage, result.persistence.progress_storage = _NoDifferences(), _NoProgress()
     result.persistence.finalizer = f"{STACK.group}/never-set"
     result.watching.label_selectors[STACK.group, STACK.version, STACK.plural] = class_selector(settings.operator_class)

@@ -136,7 +136,7 @@ class Reconciler:
         store = facts.refused_fact(refusals, "store") or await self._store_fact(world, inputs)
         api = facts.refused_fact(refusals, builders.api.COMPONENT) or facts.api_fact(world, inputs)
         jobs = transforms.transform_jobs(world)
-        finished = loads.finished_loads(sources, stack.status.transform.covered)
+        finished = loads.finished_loads(sources, stack.status.transform)
         committed = transforms.commit_ended(world, stack, jobs, finished)
         running = transforms.running(jobs, world.pods)
         expected = [s.name for s in spec.sources if not s.suspend and problems[s.name] is None]

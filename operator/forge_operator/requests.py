@@ -57,7 +57,8 @@ def parse(manifest: Manifest, stack: ObservabilityStack) -> Requests:
         return Requests(value, at, refusals=("the stack is suspended; set spec.suspend to false and ask again",))
     names = [source.name for source in stack.spec.sources]
     runs, refusals = parse_runs(value, names, [source.name for source in stack.spec.sources if not source.suspend])
-    return Requests(value, at, tuple(Request(_identity(stack, run, at), run) for run in runs), tuple(refusals))
+    wanted = [Request(run.identity or _identity(stack, run, at), run) for run in runs]
+    return Requests(value, at, tuple(wanted), tuple(refusals))
 
 
 def _written_at(manifest: Manifest) -> str:
@@ -112,11 +113,11 @@ def _held(loads: Loads) -> bool:
 def settle(requests: Requests, rest: Requests) -> list[dict[str, Any]]:
     """The JSON patch that leaves only the rest of the requests in the annotation; empty when nothing is to be done.
 
-    It fails when the annotation is no longer what was read: somebody asked for something else meanwhile.
+    They keep their identities, for a Job of theirs may be made and not seen yet. The patch fails when the annotation is no longer what was read: somebody asked for something else meanwhile.
     """
     if not requests.value or (rest.runs == requests.runs and not requests.refusals):
         return []
     path = f"/metadata/annotations/{RUN_NOW.replace('~', '~0').replace('/', '~1')}"
-    value = ",".join(str(request.run) for request in rest.runs)
+    value = ",".join(str(replace(request.run, identity=request.id)) for request in rest.runs)
     change = {"op": "replace", "path": path, "value": value} if value else {"op": "remove", "path": path}
     return [{"op": "test", "path": path, "value": requests.value}, change]

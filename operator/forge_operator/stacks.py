@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import orjson
@@ -11,6 +11,7 @@ from forge_stack.model import ObservabilityStack, StackStatus
 from forge_stack.runs import RUN_NOW
 from pydantic import ValidationError
 
+from forge_operator.cache import as_bytes
 from forge_operator.names import Key, Manifest
 
 PARSED = 64
@@ -49,7 +50,7 @@ class Stacks:
         old, uid, version = self._known.get(key), manifest["metadata"]["uid"], version_of(manifest)
         if old is not None and old.uid == uid and version <= old.version:
             return
-        self._known[key] = _Kept(orjson.dumps(_trimmed(manifest)), uid, version)
+        self._known[key] = _Kept(as_bytes(_trimmed(manifest)), uid, version)
         if not ours:
             self._wake(key)
 
@@ -71,19 +72,14 @@ class Stacks:
             self._heard[key] = version_of(manifest)
             self.put(manifest)
 
-    def keep(self, listed: Iterable[Manifest], namespace: str = "") -> dict[Key, int]:
-        """What a list of the stacks (of a namespace, or of all) holds, and nothing else, is there. Returns the versions
-        that the watch has not told yet: it is late, or deaf."""
-        found = {key_of(manifest): manifest for manifest in listed}
+    def keep(self, listed: Mapping[Key, int], namespace: str = "") -> None:
+        """A list of the stacks (of a namespace, or of all) holds these, and no other is there."""
         for key in self:
-            if key not in found and namespace in ("", key[0]):
+            if key not in listed and namespace in ("", key[0]):
                 self.drop(key)
-        for manifest in found.values():
-            self.put(manifest)
-        return self.unheard({key: version_of(manifest) for key, manifest in found.items()})
 
-    def unheard(self, versions: dict[Key, int]) -> dict[Key, int]:
-        """Which of these versions the watch has not told."""
+    def unheard(self, versions: Mapping[Key, int]) -> dict[Key, int]:
+        """Which of these versions the watch has not told yet: it is late, or deaf."""
         return {key: version for key, version in versions.items() if self._heard.get(key, 0) < version}
 
     def statuses(self) -> Iterator[tuple[Key, StackStatus]]:

@@ -43,8 +43,8 @@ def commit_ended(
 ) -> TransformStatus:
     """The committed position after every transform that ended; it is rebuilt from the Jobs when the status was lost.
 
-    Then the first of the Jobs are gone too, and what they covered is told no more; but each that is left took in what its
-    sources had loaded before it, in whatever batch.
+    Then the first of the Jobs are gone too, and what they covered is told no more; but each that is left took in what
+    its sources had loaded before it, in whatever batch.
     """
     status, jobs = stack.status.transform, list(jobs)
     lost = status.sequence == 0 and min((sequence for sequence, _ in jobs), default=1) > 1

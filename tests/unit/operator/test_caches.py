@@ -189,14 +189,15 @@ def test_a_watch_that_tells_less_than_the_list_shows(woken: list[Key]) -> None:
     stacks = Stacks(woken.append)
     stacks.hear("ADDED", stack(1))
     stacks.hear("ADDED", stack(2, "gone"))
-    assert stacks.keep([stack(1)]) == {}
+    stacks.keep({("team-b", "x"): 1}, "team-b")
+    assert list(stacks) == [ACME, ("team-a", "gone")], "a list of another namespace"
+    stacks.keep({ACME: 1}, "team-a")
     assert list(stacks) == [ACME]
-    late = stacks.keep([stack(7)])
-    assert late == {ACME: 7}
-    kept = stacks.get(ACME)
-    assert kept is not None and kept["metadata"]["resourceVersion"] == "7"
+    assert stacks.unheard({ACME: 1}) == {}
+    stacks.put(stack(7))
+    assert stacks.unheard({ACME: 7}) == {ACME: 7}
     stacks.hear("MODIFIED", stack(7))
-    assert stacks.unheard(late) == {}
+    assert stacks.unheard({ACME: 7}) == {}
 
 
 def test_a_spec_is_parsed_once_a_generation(woken: list[Key]) -> None:
