@@ -568,13 +568,13 @@ async def _measure(scale: Scale) -> Measured:
             operator.start()
             await operator.leads(scale)
             await operator.at_rest(scale)
-            ramped = await ramp(client, operator, scale)
-            await operator.at_rest(scale)
-            rest_memory, rest = operator.memory(), await operator.rest(scale.rest)
-            before = operator.memory()
+            before = operator.memory()  # while it is small: later, room that it has already would hide what it takes
             await foreign(client, scale.foreign)
             await operator.at_rest(scale)
             foreign_memory = operator.memory() - before
+            ramped = await ramp(client, operator, scale)
+            await operator.at_rest(scale)
+            rest_memory, rest = operator.memory(), await operator.rest(scale.rest)
             chosen = (stacks(scale.stacks) * math.ceil(scale.samples / scale.stacks))[: scale.samples]
             edited = await edits(client, chosen)
             changed, deleted = await repairs(client, chosen)
