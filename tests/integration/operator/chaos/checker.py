@@ -167,8 +167,11 @@ def uncovered(life: Life) -> Iterator[str]:
     """Every finished load is covered by a successful transform of its source that was created after its end.
 
     Whether that one names the load does not matter: it reads all that its sources had loaded. It may know the load by
-    its CronJob's record, or by a later load of the source when the Job was deleted.
+    its CronJob's record, or by a later load of the source when the Job was deleted. A stack that is deleted is owed
+    nothing any more.
     """
+    if life.dying < NEVER:
+        return
     transforms = [
         (job, covers(job.first))
         for job in life.of("Job", "transform")

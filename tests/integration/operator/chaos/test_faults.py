@@ -269,7 +269,8 @@ def request_at_the_tick(life: Life, proxy: Proxy) -> None:
 
 def _scheduled(life: Life) -> list[Manifest]:
     done = [job for job in life.jobs("load", "alpha") if has_ended(job, "Complete")]
-    return [job for job in done if "batch.kubernetes.io/cronjob-scheduled-timestamp" in job["metadata"]["annotations"]]
+    mark = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+    return [job for job in done if mark in job["metadata"].get("annotations", {})]
 
 
 class _taking:  # noqa: N801 - used as a function
