@@ -14,6 +14,7 @@ ALL = "all"
 TRANSFORM = "transform"
 FULL_REFRESH = "full-refresh"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_IDENTIFIED = re.compile(r"(.*)#([0-9a-f]{16})", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -29,17 +30,23 @@ class Window:
 
 @dataclass(frozen=True)
 class Run:
-    """One thing to run: a load of `source`, of a window or an ordinary one; or, without a source, a transform."""
+    """One thing to run: a load of `source`, of a window or an ordinary one; or, without a source, a transform.
+
+    `identity` (16 hexadecimal digits) tells it from others of the same words; empty when its writer gave it none.
+    """
 
     source: str = ""
     window: Window | None = None
     full_refresh: bool = False
+    identity: str = ""
 
     def __str__(self) -> str:
         """As it is written in the annotation."""
-        if not self.source:
-            return f"{TRANSFORM}:{FULL_REFRESH}" if self.full_refresh else TRANSFORM
-        return f"{self.source}:{self.window}" if self.window else self.source
+        if self.source:
+            text = f"{self.source}:{self.window}" if self.window else self.source
+        else:
+            text = f"{TRANSFORM}:{FULL_REFRESH}" if self.full_refresh else TRANSFORM
+        return f"{text}#{self.identity}" if self.identity else text
 
 
 def parse_window(text: str) -> Window:
@@ -68,15 +75,17 @@ def _moment(text: str) -> datetime:
 
 def parse_run(text: str, sources: Collection[str]) -> Run:
     """Read one item that is not `all`. Raises ValueError, its message for people: it says what there is."""
-    name, colon, rest = (part.strip() for part in text.partition(":"))
+    found = _IDENTIFIED.fullmatch(text)
+    words, identity = (found[1], found[2]) if found else (text, "")
+    name, colon, rest = (part.strip() for part in words.partition(":"))
     if name == TRANSFORM:
         if colon and rest != FULL_REFRESH:
             raise ValueError(f"{text!r} is not known; write {TRANSFORM} or {TRANSFORM}:{FULL_REFRESH}")
-        return Run(full_refresh=bool(colon))
+        return Run(full_refresh=bool(colon), identity=identity)
     if name not in sources:
         there = ", ".join([*sorted(sources), ALL, TRANSFORM, f"{TRANSFORM}:{FULL_REFRESH}"])
         raise ValueError(f"there is no source {name!r}; there is {there}")
-    return Run(name, parse_window(rest) if colon else None)
+    return Run(name, parse_window(rest) if colon else None, identity=identity)
 
 
 def parse_runs(value: str, sources: Collection[str], of_all: Iterable[str]) -> tuple[list[Run], list[str]]:

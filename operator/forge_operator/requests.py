@@ -113,7 +113,8 @@ def _held(loads: Loads) -> bool:
 def settle(requests: Requests, rest: Requests) -> list[dict[str, Any]]:
     """The JSON patch that leaves only the rest of the requests in the annotation; empty when nothing is to be done.
 
-    They keep their identities, for a Job of theirs may be made and not seen yet. The patch fails when the annotation is no longer what was read: somebody asked for something else meanwhile.
+    They keep their identities, for a Job of theirs may be made and not seen yet. The patch fails when the annotation
+    is no longer what was read: somebody asked for something else meanwhile.
     """
     if not requests.value or (rest.runs == requests.runs and not requests.refusals):
         return []

@@ -113,17 +113,18 @@ def test_loads_of_a_removed_source_go() -> None:
 
 def test_the_cron_jobs_record_stands_in_for_a_job_that_is_gone() -> None:
     record = cron_job(at(60))
-    found = loads.finished_loads([loads_in(world_of(), record)], {})
+    found = loads.finished_loads([loads_in(world_of(), record)], TransformStatus())
     assert [(f.uid.split("@")[0], f.source, f.ended_at) for f in found] == [
         ("acme-load-github", "github", NOW + timedelta(seconds=60))
     ]
-    assert loads.finished_loads([loads_in(world_of(), record)], {"github": NOW + timedelta(seconds=60)}) == []
+    covered = TransformStatus(covered={"github": NOW + timedelta(seconds=60)})
+    assert loads.finished_loads([loads_in(world_of(), record)], covered) == []
 
 
 def test_a_job_that_is_there_needs_no_record() -> None:
     job = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=60)
     record = cron_job(at(60))
-    found = loads.finished_loads([loads_in(world_of(record, job), record)], {})
+    found = loads.finished_loads([loads_in(world_of(record, job), record)], TransformStatus())
     assert [f.uid for f in found] == ["uid-of-acme-load-github-1"]
 
 
@@ -132,8 +133,19 @@ def test_a_record_waits_for_the_job_that_it_may_speak_of() -> None:
     ticked = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", seconds=50)
     later = make_job("acme-load-github-2", labels=SOURCE, owner="uid-of-cron", seconds=90)
     record = cron_job(at(60))
-    assert loads.finished_loads([loads_in(world_of(record, ticked), record)], {}) == []
-    assert len(loads.finished_loads([loads_in(world_of(record, later), record)], {})) == 1
+    assert loads.finished_loads([loads_in(world_of(record, ticked), record)], TransformStatus()) == []
+    assert len(loads.finished_loads([loads_in(world_of(record, later), record)], TransformStatus())) == 1
+
+
+def test_a_load_that_was_covered_by_its_record_is_the_same_when_its_job_is_seen() -> None:
+    """All news of the Job may come after that of its CronJob."""
+    record = cron_job(at(60))
+    (load,) = loads.finished_loads([loads_in(world_of(record), record)], TransformStatus())
+    status = TransformStatus(consumed=[load.uid], covered={"github": load.ended_at})
+    ended = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=60)
+    other = make_job("acme-load-github-2", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=61)
+    found = loads.finished_loads([loads_in(world_of(record, ended, other), record)], status)
+    assert [each.uid for each in found] == [load.uid, "uid-of-acme-load-github-2"]
 
 
 # What a source is told
@@ -243,7 +255,7 @@ def test_what_a_kept_transform_took_in_is_covered_although_its_batch_is_gone_wit
 
     def consumed(*jobs: Manifest, sequence: int = 0) -> list[str]:
         world = world_of(*jobs)
-        finished = loads.finished_loads([loads_in(world)], {})
+        finished = loads.finished_loads([loads_in(world)], TransformStatus())
         stack = with_transform(TransformStatus(sequence=sequence))
         return transforms.commit_ended(world, stack, transforms.transform_jobs(world), finished).consumed
 
@@ -321,7 +333,7 @@ class Cluster:
         """One pass over what was read earlier, possibly stale."""
         stack = with_transform(read)
         jobs = transforms.transform_jobs(world)
-        finished = loads.finished_loads([loads_in(world)], read.covered)
+        finished = loads.finished_loads([loads_in(world)], read)
         committed = transforms.commit_ended(world, stack, jobs, finished)
         decision = decide_transform(
             now=world.now,
@@ -376,7 +388,7 @@ def test_coverage_and_no_overlap_whatever_dies(seed: int) -> None:
         cluster.reconcile(cluster.world(), cluster.status, 2, lambda: None)
     assert cluster.violations == []
     assert len(cluster.created) == len(set(cluster.created))
-    finished = loads.finished_loads([loads_in(cluster.world())], cluster.status.covered)
+    finished = loads.finished_loads([loads_in(cluster.world())], cluster.status)
     assert {load.uid for load in finished} == set(cluster.status.consumed)
     # Covered by a successful transform that began after the load ended, by the Jobs themselves and not by the status.
     good = [job for name, job in cluster.jobs.items() if "transform" in name and (e := job_end(job)) and e.succeeded]

@@ -12,7 +12,7 @@ from forge_operator.names import REQUEST_ANNOTATION, WINDOW_ANNOTATION
 from forge_operator.observe import job_end
 from forge_operator.story import run_happenings
 from forge_operator.world import World
-from forge_stack.model import ObservabilityStack
+from forge_stack.model import ObservabilityStack, TransformStatus
 from forge_stack.runs import RUN_NOW
 from forge_stack.status import Fact
 from forge_stack.wire import LoadSummary, Problem, encode_summary
@@ -175,7 +175,9 @@ def test_a_backfill_gets_its_window_and_says_nothing_of_its_source(inputs: Input
     job["status"] = make_job("x", ended="Complete")["status"]
     found = loads.loads_of(world_of(job), source, None)
     assert not found.succeeded_before(None), "it loads no more than its window: the first load is still to come"
-    assert [load.uid for load in loads.finished_loads([found], {})] == ["u"], "but a transform must take it in"
+    assert [load.uid for load in loads.finished_loads([found], TransformStatus())] == ["u"], (
+        "but a transform must take it in"
+    )
 
 
 def test_a_transform_that_is_asked_for_builds_what_every_source_feeds(inputs: Inputs) -> None:
@@ -192,18 +194,29 @@ def test_a_transform_that_is_asked_for_builds_what_every_source_feeds(inputs: In
 def test_the_rest_stays_and_only_over_what_was_read() -> None:
     asked = parsed("github,jira,transform:full-refresh,gitlab")
     test = {"op": "test", "path": PATH, "value": asked.value}
-    change = {"op": "replace", "path": PATH, "value": "github,jira,transform:full-refresh"}
+    names = [f"{request.run}#{request.id}" for request in asked.runs]
+    change = {"op": "replace", "path": PATH, "value": ",".join(names)}
     assert requests.settle(asked, asked) == [test, change], "what is refused is told once"
     left = asked.without([asked.runs[0].id])
-    assert requests.settle(asked, left)[1]["value"] == "jira,transform:full-refresh"
+    assert requests.settle(asked, left)[1]["value"] == ",".join(names[1:])
     assert requests.settle(asked, asked.without([r.id for r in asked.runs])) == [test, {"op": "remove", "path": PATH}]
     waiting = parsed("github")
     assert requests.settle(waiting, waiting) == []
     assert requests.settle(parsed(""), parsed("")) == []
 
 
+def test_what_is_left_stays_what_it_was() -> None:
+    """Its Job may be made already, its answer lost and its news late: by another name it would be made again."""
+    asked = parsed("github,jira,transform")
+    rest = requests.settle(asked, asked.without([asked.runs[1].id]))[1]["value"]
+    later = parsed(rest, written="2026-11-24T12:07:00Z", manager="forge-operator")
+    assert [request.id for request in later.runs] == [asked.runs[0].id, asked.runs[2].id]
+    again = requests.settle(later, later.without([later.runs[0].id]))[1]["value"]
+    assert parsed(again).runs == later.runs[1:]
+
+
 class Cluster:
-    """An API server in miniature, and an operator that dies between any two of its writes."""
+    """An API server in miniature; an operator that dies between any two of its writes, and whose answers get lost."""
 
     def __init__(self, seed: int, inputs: Inputs) -> None:
         self.random = random.Random(seed)
@@ -211,6 +224,7 @@ class Cluster:
         self.jobs: dict[str, Manifest] = {}
         self.stack = asking("")
         self.clock = 0.0
+        self.unseen: set[str] = set()
 
     def write(self, value: str) -> None:
         """Somebody, or the operator, writes the annotation."""
@@ -223,6 +237,7 @@ class Cluster:
     def create(self, job: Manifest) -> bool:
         name = job["metadata"]["name"]
         if name in self.jobs:
+            self.unseen.discard(name)  # that the name is taken is an answer too
             return False
         alike = ("app.kubernetes.io/component", "observability.forge.dev/source")
         beside = [
@@ -246,7 +261,7 @@ class Cluster:
     def reconcile(self, writes: int) -> None:
         """One pass as the reconciler makes it; it dies after that many writes."""
         self.clock += self.random.choice([0, 1, 20])
-        world = world_of(*self.jobs.values(), seconds=self.clock)
+        world = world_of(*(j for name, j in self.jobs.items() if name not in self.unseen), seconds=self.clock)
         asked = self.asked()
         waiting = asked.without(requests.started(world.jobs))
         made = [
@@ -262,6 +277,9 @@ class Cluster:
             if (writes := writes - 1) < 0:
                 return
             if self.create(job):
+                if self.random.random() < 0.2:  # the answer is lost, and the news of the Job is late
+                    self.unseen.add(job["metadata"]["name"])
+                    return
                 done += ids
         patch = requests.settle(asked, waiting.without(done))
         if patch and writes > 0:

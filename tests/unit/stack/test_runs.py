@@ -25,6 +25,7 @@ JANUARY = Window(datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=U
         ("github:2026-01-01/2026-02-01", [Run("github", JANUARY)]),
         ("github:2026-01-01T01:00:00+01:00/2026-02-01T00:00:00Z", [Run("github", JANUARY)]),
         ("github,github:2026-01-01/2026-02-01", [Run("github"), Run("github", JANUARY)]),
+        ("github#0123456789abcdef,github", [Run("github", identity="0123456789abcdef"), Run("github")]),
     ],
 )
 def test_what_can_be_asked_for(value: str, runs: list[Run]) -> None:
@@ -48,6 +49,8 @@ def test_what_can_be_asked_for(value: str, runs: list[Run]) -> None:
         ("github:2026-01-01T00:00:00/2026-02-01", "has no zone"),
         ("github:", "is no window"),
         (",", "it names nothing"),
+        ("github#1", "there is no source 'github#1'"),
+        ("all#0123456789abcdef", "there is no source 'all'"),
     ],
 )
 def test_what_is_wrong_is_told_in_words(value: str, told: str) -> None:
@@ -65,9 +68,10 @@ def test_a_wrong_item_does_not_keep_the_others_from_running() -> None:
 
 moments = st.datetimes(min_value=datetime(1990, 1, 1), max_value=datetime(2100, 1, 1), timezones=st.just(UTC))
 windows = st.lists(moments, min_size=2, max_size=2, unique=True).map(lambda pair: Window(*sorted(pair)))
+identities = st.sampled_from(["", "0123456789abcdef", "fedcba9876543210"])
 requested = st.one_of(
-    st.builds(Run, source=st.sampled_from(SOURCES), window=st.none() | windows),
-    st.builds(Run, full_refresh=st.booleans()),
+    st.builds(Run, source=st.sampled_from(SOURCES), window=st.none() | windows, identity=identities),
+    st.builds(Run, full_refresh=st.booleans(), identity=identities),
 )
 
 
