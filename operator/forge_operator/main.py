@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import sys
 from typing import Any, cast
 
@@ -11,11 +12,16 @@ import kopf
 
 from forge_operator.api import PAGE, Api, in_cluster
 from forge_operator.controller import Controller
-from forge_operator.leader import lead
+from forge_operator.leader import LeadershipLostError, lead
 from forge_operator.logs import configure_logging
 from forge_operator.names import STACK, class_selector
 from forge_operator.serve import serving
 from forge_operator.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LONGEST_STOP = 15.0
+"""Seconds in which everything must have ended once one part has; Kubernetes kills a pod after 20 (the chart)."""
 
 
 def main() -> None:
@@ -25,7 +31,10 @@ def main() -> None:
     except ValueError as error:
         sys.exit(f"forge-operator: {error}")
     configure_logging()
-    asyncio.run(run(settings))
+    try:
+        asyncio.run(run(settings))
+    except LeadershipLostError as error:
+        sys.exit(f"forge-operator: {error}")
 
 
 async def run(settings: Settings) -> None:
@@ -46,14 +55,23 @@ async def run(settings: Settings) -> None:
             registry = wiring(controller)
             # As a handler, before kopf ends: it takes tasks that it did not start for hung, and waits for them.
             kopf.on.cleanup(registry=registry, id="stop")(stop_working)
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings(settings),
-                standalone=True,
-                clusterwide=not settings.watch_namespaces,
-                namespaces=settings.watch_namespaces,
-                stop_flag=stop,
+            watching = asyncio.create_task(
+                kopf.operator(
+                    registry=registry,
+                    settings=kopf_settings(settings),
+                    standalone=True,
+                    clusterwide=not settings.watch_namespaces,
+                    namespaces=settings.watch_namespaces,
+                    stop_flag=stop,
+                )
             )
+            await asyncio.wait([watching, *parts], return_when=asyncio.FIRST_COMPLETED)
+            _, hung = await asyncio.wait([watching, *parts], timeout=LONGEST_STOP)
+            if hung:
+                # Better an end without manners than a process that answers its probes and does nothing.
+                logger.error("not stopped within %.0f s: %s", LONGEST_STOP, ", ".join(map(repr, hung)))
+                os._exit(1)
+            await watching
         for part in parts:
             if not part.cancelled() and (error := part.exception()) is not None:
                 raise error
