@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -98,7 +97,7 @@ async def lead(api: Api, settings: Settings, work: Callable[[], Awaitable[None]]
     if not settings.leader_election:
         await work()
         return
-    lease = Lease(api, settings.namespace, lease_name(settings.operator_class), f"{settings.identity}-{os.getpid()}")
+    lease = Lease(api, settings.namespace, lease_name(settings.operator_class), settings.identity)
     while not await _try(lease):  # noqa: ASYNC110 - the Lease is not ours to be woken by
         await asyncio.sleep(PERIOD)
     logger.info("leading")

@@ -15,7 +15,8 @@ class Settings:
     """What the operator is told.
 
     `images` maps store, pipelines, dbt and api to the image that children run unless the stack names its own.
-    Times are seconds.
+    `identity` is the holder of the Lease: a pod's name, so that a container that is started again in its pod has its
+    own Lease at once; elsewhere it must not outlive the process. Times are seconds.
     """
 
     images: Mapping[str, str]
@@ -47,7 +48,7 @@ class Settings:
             watch_namespaces=_words(env.get("FORGE_WATCH_NAMESPACES", "")),
             operator_class=env.get("FORGE_OPERATOR_CLASS", ""),
             namespace=env.get("FORGE_OPERATOR_NAMESPACE", "default"),
-            identity=env.get("HOSTNAME") or socket.gethostname(),
+            identity=env.get("FORGE_IDENTITY") or f"{socket.gethostname()}-{os.getpid()}",
             leader_election=env.get("FORGE_LEADER_ELECTION", "false") == "true",
             workers=int(_number(env, "FORGE_WORKERS", cls.workers)),
             resync=_number(env, "FORGE_RESYNC_SECONDS", cls.resync),
