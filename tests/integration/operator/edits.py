@@ -61,10 +61,11 @@ OTHERS: Mapping[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """One field of one child is set to `value`, or removed."""
+    """One field of one child is set to `value`, or removed. A key of an element that is set to another value makes
+    another element of it: it is `rekeyed`."""
 
     path: Path
-    how: Literal["set", "removed"]
+    how: Literal["set", "removed", "rekeyed"]
     value: Any = None
 
     @property
@@ -108,7 +109,7 @@ def element_keys(name: str, element: Any) -> Key | None:
 
 
 def edits(intent: Manifest) -> Iterator[Edit]:
-    """For each field another value and its removal; for the keys of an element the removal of that element."""
+    """For each field another value and its removal; for an element known by keys, other keys and its removal."""
     removed: set[Path] = set()
     for path, value in leaves(intent):
         inside = path[:-1]
@@ -116,6 +117,7 @@ def edits(intent: Manifest) -> Iterator[Edit]:
             if inside not in removed:
                 removed.add(inside)
                 yield Edit(inside, "removed")
+            yield Edit(path, "rekeyed", rekeyed(path, value))
             continue
         if value != {}:  # an emptyDir has nothing that could be set
             yield Edit(path, "set", other(path, value, intent))
@@ -145,6 +147,13 @@ def other(path: Path, value: Any, intent: Manifest) -> Any:
     if name == "operator":
         return ("Equal" if value == "Exists" else "Exists") if "tolerations" in inside else "NotIn"
     return f"{value}\nedited" if "data" in inside else "edited"
+
+
+def rekeyed(path: Path, value: Any) -> Any:
+    """Another valid value of a key, which no other element has."""
+    if isinstance(value, int):
+        return value + 1000
+    return OTHERS[str(path[-1])][0] if path[-1] in OTHERS else f"{value}-edited"
 
 
 def pointer(path: Path, live: Manifest) -> str | None:

@@ -46,8 +46,13 @@ SIGHT = re.compile(
     r"metadata\.(labels\.(app\.kubernetes\.io/managed-by|observability\.forge\.dev/stack)|ownerReferences\..*)"
 )
 """What the operator knows its children by: without it a child is out of its sight, as if it were deleted."""
-LONGEST = 10.0
-"""Seconds within which an edit must be undone; most are within a tenth of one."""
+LONGEST = 30.0
+"""Seconds within which an edit must be undone on a machine that is busy; the most take a fraction of one."""
+USUAL = 5.0
+"""Seconds within which nineteen of twenty must be."""
+COLLECTED = 60.0
+"""Seconds for a child that was given another owner: it is that one's, until the garbage collector finds no such owner
+and deletes the child."""
 NAMESPACE = "drift"
 
 STACK = """
@@ -104,24 +109,26 @@ spec:
 
 @dataclass
 class Cluster:
-    """The API server through `kubectl proxy`, and what its objects are now."""
+    """The API server through `kubectl proxy`, what its objects are now, and the notes of DriftRepaired a child."""
 
     session: aiohttp.ClientSession
     address: str
     live: dict[tuple[str, str], Manifest] = field(default_factory=dict)
-    events: list[Manifest] = field(default_factory=list)
+    told: dict[str, list[str]] = field(default_factory=lambda: collections.defaultdict(list))
     changed: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def follow(self, kind: Kind) -> None:
-        """Keep what is there of a kind current."""
-        url = self.address + kind.path(NAMESPACE)
-        async with self.session.get(url) as answer:
+    async def read(self, kind: Kind) -> str:
+        """Read what is there of a kind; gives the version from which to follow it."""
+        async with self.session.get(self.address + kind.path(NAMESPACE)) as answer:
             found = await answer.json()
             assert answer.status == 200, found
         for item in found["items"]:
             await self._put("ADDED", kind, {"apiVersion": kind.api_version, "kind": kind.kind, **item})
-        version = found["metadata"]["resourceVersion"]
-        timeout = aiohttp.ClientTimeout(total=None)
+        return str(found["metadata"]["resourceVersion"])
+
+    async def follow(self, kind: Kind, version: str) -> None:
+        """Keep what was read current."""
+        url, timeout = self.address + kind.path(NAMESPACE), aiohttp.ClientTimeout(total=None)
         query = {"watch": "1", "resourceVersion": version}
         async with self.session.get(url, params=query, timeout=timeout, read_bufsize=2**22) as stream:
             async for line in stream.content:
@@ -131,7 +138,8 @@ class Cluster:
     async def _put(self, what: str, kind: Kind, item: Manifest) -> None:
         async with self.changed:
             if kind is EVENT:
-                self.events.append(item)
+                if item["reason"] == "DriftRepaired":
+                    self.told[item["note"].split(" was put back")[0]].append(item["note"])
             elif what == "DELETED":
                 self.live.pop((kind.kind, item["metadata"]["name"]), None)
             else:
@@ -168,7 +176,8 @@ async def proxied(plane: Plane) -> AsyncIterator[Cluster]:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
             cluster = Cluster(session, f"http://{line.split()[-1]}")
             kinds = [k for k in CHILDREN.values() if k.kind not in ("Pod", "Job")] + [SERVICE_MONITOR, EVENT]
-            followers = [asyncio.create_task(cluster.follow(kind)) for kind in kinds]
+            versions = await asyncio.gather(*(cluster.read(kind) for kind in kinds))
+            followers = [asyncio.create_task(cluster.follow(*each)) for each in zip(kinds, versions, strict=True)]
             yield cluster
             for follower in followers:
                 follower.cancel()
@@ -225,14 +234,16 @@ class Matrix:
     seconds: list[float] = field(default_factory=list)
     refused: dict[tuple[str, str], str] = field(default_factory=dict)
     idle: int = 0
-    undone: collections.Counter[str] = field(default_factory=collections.Counter)
-    named: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def percentile(self, share: int) -> float:
+        """Seconds within which a share of the edits, in percent, was undone."""
+        times = sorted(self.seconds)
+        return times[min(len(times) * share // 100, len(times) - 1)]
 
     def __str__(self) -> str:
-        times = sorted(self.seconds)
         return (
-            f"{len(times)} edits undone: p50 {times[len(times) // 2] * 1000:.0f} ms, "
-            f"p95 {times[len(times) * 95 // 100] * 1000:.0f} ms, longest {times[-1] * 1000:.0f} ms; "
+            f"{len(self.seconds)} edits undone: p50 {self.percentile(50):.2f} s, p95 {self.percentile(95):.2f} s, "
+            f"longest {max(self.seconds):.2f} s; "
             f"{len(self.refused)} refused by the API server, {self.idle} changed nothing"
         )
 
@@ -245,8 +256,8 @@ async def undone(cluster: Cluster, intent: Manifest, edit: Edit, manager: str, m
     await cluster.until(f"{told}: the child is whole before", lambda: holds(intent, cluster.live.get(key)))
     place = pointer(edit.path, cluster.live[key])
     assert place is not None, told
-    change = {"op": "remove", "path": place} if edit.how == "removed" else _set(place, edit.value)
-    began = time.monotonic()
+    change = {"op": "remove" if edit.how == "removed" else "replace", "path": place, "value": edit.value}
+    began, before = time.monotonic(), len(cluster.told[child])
     status, answer = await cluster.send("PATCH", kind, name, manager, [change])
     if status == 422:
         matrix.refused[f"{child} {edit.told}", edit.how] = answer["message"]
@@ -262,16 +273,14 @@ async def undone(cluster: Cluster, intent: Manifest, edit: Edit, manager: str, m
         now = cluster.live.get(key)
         return now is not None and int(now["metadata"]["resourceVersion"]) > edited and holds(intent, now)
 
-    await cluster.until(f"{told} by {manager} is undone", back)
+    patience = COLLECTED if edit.how == "rekeyed" and SIGHT.match(edit.told) else LONGEST
+    await cluster.until(f"{told} by {manager} is undone", back, patience)
     matrix.seconds.append(time.monotonic() - began)
-    matrix.undone[child] += 1
-    # Who only removes owns nothing afterwards: the API server forgets who it was.
-    if any(entry["manager"] == manager for entry in answer["metadata"]["managedFields"]) and not SIGHT.match(edit.told):
-        matrix.named.append((child, edit.told, manager))
-
-
-def _set(place: str, value: object) -> Manifest:
-    return {"op": "replace", "path": place, "value": value}
+    await cluster.until(f"an Event of {told}", lambda: len(cluster.told[child]) > before)
+    # Who removes a field (or sets it to what the API server leaves out) owns nothing: it is not known who it was.
+    known = any(entry["manager"] == manager for entry in answer["metadata"]["managedFields"])
+    if edit.how == "set" and known and not SIGHT.match(edit.told):
+        assert re.search(rf"\b{manager}\b", cluster.told[child][-1]), f"{told}: {cluster.told[child][-1]}"
 
 
 async def test_every_field_of_every_child_comes_back(plane: Plane, operator: Operator) -> None:
@@ -292,8 +301,8 @@ async def test_every_field_of_every_child_comes_back(plane: Plane, operator: Ope
         children = await settled(plane, cluster)
         failed = [told for each in await asyncio.gather(*(one_child(cluster, c) for c in children)) for told in each]
         print(matrix)
-        assert failed == []
-        await cluster.until("an Event of each edit", lambda: not missing_events(cluster, matrix))
+        assert failed == [], "\n".join(failed)
+        assert matrix.percentile(95) < USUAL
     assert {kind_of(child).kind for child in children} == {
         *CHILDREN.keys() - {"Pod", "Job", "Secret"},
         SERVICE_MONITOR.kind,
@@ -303,22 +312,10 @@ async def test_every_field_of_every_child_comes_back(plane: Plane, operator: Ope
     assert [fixed for fixed in FIXED if not any(re.fullmatch(fixed, what) for what in refused)] == []
 
 
-def missing_events(cluster: Cluster, matrix: Matrix) -> list[str]:
-    """Edits of which no Event tells the child and, where the API server knows it, the manager."""
-    notes = [event["note"] for event in cluster.events if event["reason"] == "DriftRepaired"]
-    told = [
-        f"{child} {what} by {manager}"
-        for child, what, manager in matrix.named
-        if not any(f"{child} was put back" in note and re.search(rf"\b{manager}\b", note) for note in notes)
-    ]
-    counts = {child: sum(f"{child} was put back" in note for note in notes) for child in matrix.undone}
-    return told + [f"{child}: {counts[child]} of {n} Events" for child, n in matrix.undone.items() if counts[child] < n]
-
-
 async def test_every_child_comes_back_when_it_is_deleted(plane: Plane, operator: Operator) -> None:
     async def delete(cluster: Cluster, intent: Manifest) -> None:
         key = (intent["kind"], intent["metadata"]["name"])
-        uid = cluster.live[key]["metadata"]["uid"]
+        uid, before = cluster.live[key]["metadata"]["uid"], len(cluster.told[f"{key[0]} {key[1]}"])
         status, _ = await cluster.send("DELETE", kind_of(intent), key[1], "")
         assert status == 200
 
@@ -327,8 +324,7 @@ async def test_every_child_comes_back_when_it_is_deleted(plane: Plane, operator:
             return now is not None and now["metadata"]["uid"] != uid and holds(intent, now)
 
         await cluster.until(f"{key} is back", back)
-        what = f"{key[0]} {key[1]} was put back"
-        await cluster.until(f"an Event of {key}", lambda: any(what in event["note"] for event in cluster.events))
+        await cluster.until(f"an Event of {key}", lambda: len(cluster.told[f"{key[0]} {key[1]}"]) > before)
 
     async with proxied(plane) as cluster:
         children = await settled(plane, cluster)
