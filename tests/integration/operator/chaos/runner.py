@@ -10,6 +10,7 @@ A line in: JSON with `environment`, `log` (a file), and what else `begin` names.
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import datetime as real
 import gc
 import json
@@ -27,7 +28,7 @@ from forge_operator.api import Api
 from forge_stack import decisions
 from kubernetes.aio.config import kube_config
 
-COMPONENT = "app.kubernetes.io/component"
+PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
@@ -57,6 +58,7 @@ def begin(
     when its answer is there. `labels` is a file for the labels of all writes. The clock is `skew` seconds ahead.
     Failed loads and transforms are tried again after `retry` seconds, not 30.
     """
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # it ends with the test, however that ends
     output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
