@@ -8,7 +8,7 @@ holds the transforms together).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -127,6 +127,7 @@ class Reconciler:
 
         plan = self._plan(inputs)
         outcomes = await self._applier.apply(key, uid, plan, lambda: builders.desired_children(inputs))
+        self._tell(stack, outcome_happenings(outcomes, stack, world.now))
         await self._applier.prune(key, uid, plan)
         refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
         for refusal in refusals:
@@ -157,7 +158,7 @@ class Reconciler:
                 begun = await self._start_requested_loads(inputs, world, sources, problems, waiting, started)
                 first = [each for name, each in new.items() if name not in begun]
                 await self._start_first_loads(inputs, world, first, problems, started)
-        outcomes += started.refusals
+        self._tell(stack, [*started.happenings, *outcome_happenings(started.refusals, stack, world.now)])
         for refusal in started.refusals:
             if source_name := label(refusal.manifest, SOURCE_LABEL):
                 problems[source_name] = facts.refused_fact([refusal])
@@ -183,16 +184,15 @@ class Reconciler:
             await self._commit(manifest, status)
 
         await self._tidy(world, jobs, committed, sources)
-        happenings = [
-            *started.happenings,
-            *outcome_happenings(outcomes, stack, world.now),
-            *spec_happenings(stack, no_monitors=not self.service_monitors, storage_stays=storage_unchanged(inputs)),
-            *source_happenings(stack, status, sources),
-            *transform_happenings(stack, status),
-            *run_happenings(asked, world, sources),
-        ]
-        for happening in happenings:
-            self._recorder.tell(*subject_of(stack), happening)
+        self._tell(
+            stack,
+            [
+                *spec_happenings(stack, no_monitors=not self.service_monitors, storage_stays=storage_unchanged(inputs)),
+                *source_happenings(stack, status, sources),
+                *transform_happenings(stack, status),
+                *run_happenings(asked, world, sources),
+            ],
+        )
         await self._settle(manifest, asked, waiting.without(started.answered))
         looks = started.looks
         if spec.store.external is not None and store.holds is not True:
@@ -200,6 +200,11 @@ class Reconciler:
         if refusals or started.refusals:
             looks.append(world.now + TRY_AGAIN)
         return self._next_look(world.now, looks)
+
+    def _tell(self, stack: ObservabilityStack, happenings: Iterable[Happening]) -> None:
+        """What was done is told as soon as it was done: the pass may still be cut off."""
+        for happening in happenings:
+            self._recorder.tell(*subject_of(stack), happening)
 
     def _next_look(self, now: datetime, looks: Sequence[datetime | None]) -> float:
         waits = [max((look - now).total_seconds(), 0.0) for look in looks if look is not None]
