@@ -34,7 +34,6 @@ from forge_operator.names import (
     Manifest,
     api_name,
     kind_of,
-    label,
     load_name,
     store_secret,
 )
@@ -512,21 +511,24 @@ async def transforms(client: Client, chosen: Sequence[Manifest]) -> list[float]:
 
         async def load(one: Manifest) -> float:
             namespace, name = key(one)
+            made: set[str] = set()
+
+            def is_made(happened: str, seen: Manifest) -> bool:
+                ours = key(seen)[0] == namespace and key(seen)[1].startswith(f"{name}-transform-")
+                if ours and happened == "ADDED":
+                    made.add(key(seen)[1])
+                return bool(made)
+
             owner = await client.get(cron_job, namespace, load_name(name, "github"))
             manifest = _started_by(owner, "bench")
-            completed = _seen(watch, key(manifest), lambda _, o: has(o, "Complete"))
-            transform = watch.expect(
-                f"a transform of {namespace}/{name}",
-                lambda happened, o: (
-                    happened == "ADDED"
-                    and o["metadata"]["namespace"] == namespace
-                    and label(o, COMPONENT_LABEL) == builders.transform.COMPONENT
-                    and o["metadata"]["name"].startswith(f"{name}-transform-")
-                ),
-                60,
+            completed = _seen(watch, key(manifest), lambda _, seen: has(seen, "Complete"))
+            transform = watch.expect(f"a transform of {namespace}/{name}", is_made, 60)
+            # What still runs would be committed later, when all is thought to be at rest.
+            over = watch.expect(
+                "its end", lambda _, o: key(o)[0] == namespace and key(o)[1] in made and has(o, "Complete"), 90
             )
             await client.create(job, manifest)
-            ended, begun = await asyncio.gather(completed, transform)
+            ended, begun, _ = await asyncio.gather(completed, transform, over)
             return begun - ended
 
         return await each(chosen, load, 4)

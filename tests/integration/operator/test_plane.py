@@ -23,7 +23,7 @@ pytestmark = [
     pytest.mark.cluster,
     pytest.mark.skipif(os.geteuid() != 0, reason="a control plane of its own needs root"),
 ]
-SMALL = bench.Scale(stacks=3, samples=2, foreign=20, rest=1, resync=2, quiet=1, limit=180)
+SMALL = bench.Scale(stacks=3, samples=2, foreign=20, rest=1, resync=2, quiet=2, limit=180)
 
 
 def job(name: str, component: str, source: str = "") -> dict[str, Any]:
