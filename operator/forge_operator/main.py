@@ -17,6 +17,7 @@ from forge_operator.logs import configure_logging
 from forge_operator.names import STACK, class_selector
 from forge_operator.serve import serving
 from forge_operator.settings import Settings
+from forge_operator.watch import TROUBLE
 
 logger = logging.getLogger(__name__)
 
@@ -55,16 +56,7 @@ async def run(settings: Settings) -> None:
             registry = wiring(controller)
             # As a handler, before kopf ends: it takes tasks that it did not start for hung, and waits for them.
             kopf.on.cleanup(registry=registry, id="stop")(stop_working)
-            watching = asyncio.create_task(
-                kopf.operator(
-                    registry=registry,
-                    settings=kopf_settings(settings),
-                    standalone=True,
-                    clusterwide=not settings.watch_namespaces,
-                    namespaces=settings.watch_namespaces,
-                    stop_flag=stop,
-                )
-            )
+            watching = asyncio.create_task(watch_stacks(api, settings, registry, stop))
             await asyncio.wait([watching, *parts], return_when=asyncio.FIRST_COMPLETED)
             _, hung = await asyncio.wait([watching, *parts], timeout=LONGEST_STOP)
             if hung:
@@ -75,6 +67,29 @@ async def run(settings: Settings) -> None:
         for part in parts:
             if not part.cancelled() and (error := part.exception()) is not None:
                 raise error
+
+
+async def watch_stacks(api: Api, settings: Settings, registry: kopf.OperatorRegistry, stop: asyncio.Event) -> None:
+    """Run kopf until it is told to stop. What it does not find when it starts it never looks for again, so it starts
+    when the API server has the kind."""
+    while not (stop.is_set() or await _serves_stacks(api)):  # noqa: ASYNC110 - nothing tells when it does
+        await asyncio.sleep(1)
+    await kopf.operator(
+        registry=registry,
+        settings=kopf_settings(settings),
+        standalone=True,
+        clusterwide=not settings.watch_namespaces,
+        namespaces=settings.watch_namespaces,
+        stop_flag=stop,
+    )
+
+
+async def _serves_stacks(api: Api) -> bool:
+    try:
+        return await api.serves(STACK)
+    except TROUBLE as error:
+        logger.warning("the API server was not asked for its kinds: %r", error)
+        return False
 
 
 def wiring(controller: Controller) -> kopf.OperatorRegistry:

@@ -351,7 +351,9 @@ class Runner:
     async def _sleep(self, wake: datetime | None) -> None:
         seconds = None if wake is None else max(0.0, (wake - datetime.now(UTC)).total_seconds())
         try:
-            await asyncio.wait_for(self.changed.wait(), seconds)
+            # Not wait_for: before Python 3.12 it forgets a cancellation that comes with the change.
+            async with asyncio.timeout(seconds):
+                await self.changed.wait()
         except TimeoutError:
             return
 
