@@ -8,13 +8,13 @@ holds the transforms together).
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from forge_stack.decisions import FinishedLoad, RunTransform, Wait, decide_transform
-from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus, explain
-from forge_stack.status import Fact, assemble, observe_source, refused
+from forge_stack.decisions import RunTransform, Wait
+from forge_stack.model import ObservabilityStack, StackStatus, explain
+from forge_stack.status import Fact, refused
 from pydantic import ValidationError
 
 from forge_operator import builders, facts, loads, requests, transforms
@@ -28,15 +28,11 @@ from forge_operator.inputs import build_inputs, storage_unchanged
 from forge_operator.names import (
     CHILDREN,
     CLASS_LABEL,
-    COMPONENT_LABEL,
-    SOURCE_LABEL,
     STACK,
     Key,
     Manifest,
-    api_name,
     controller_uid,
     label,
-    load_name,
     store_secret,
 )
 from forge_operator.probe import Prober
@@ -51,6 +47,7 @@ from forge_operator.story import (
     spec_happenings,
     transform_happenings,
 )
+from forge_operator.survey import Survey, survey
 from forge_operator.world import World, made_secrets, read_secrets, see
 
 LOOK_FOR_STORE = timedelta(seconds=15)
@@ -108,98 +105,58 @@ class Reconciler:
             raise
 
     async def _bring_in_line(self, key: Key, stack: ObservabilityStack, manifest: Manifest, world: World) -> float:
-        spec, uid = stack.spec, stack.metadata.uid
-        known = {status.name: status for status in stack.status.sources}
-        sources = [
-            loads.loads_of(world, source, world.get("CronJob", load_name(stack.metadata.name, source.name)))
-            for source in spec.sources
-        ]
-        problems = {
-            source.name: loads.secret_problem(source, world.secrets.get(source.secret_name or ""))
-            for source in spec.sources
-        }
-        new = {each.source.name: each for each in sources if not each.succeeded_before(known.get(each.source.name))}
-        asked = requests.parse(manifest, stack)
-        waiting = asked.without(requests.started(world.jobs))
-        held = frozenset(new) | {name for name, problem in problems.items() if problem is not None}
-        held |= requests.holding(waiting, sources)
-        inputs = build_inputs(stack, world, self._settings, held=held, service_monitors=self.service_monitors)
-
-        plan = self._plan(inputs)
-        outcomes = await self._applier.apply(key, uid, plan, lambda: builders.desired_children(inputs))
-        self._tell(stack, outcome_happenings(outcomes, stack, world.now))
-        await self._applier.prune(key, uid, plan)
-        refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
-        for refusal in refusals:
-            if label(refusal.manifest, COMPONENT_LABEL) == builders.loads.COMPONENT:
-                problems[label(refusal.manifest, SOURCE_LABEL)] = facts.refused_fact([refusal])
-
+        found = survey(stack, manifest, world)
+        inputs = build_inputs(stack, world, self._settings, held=found.held, service_monitors=self.service_monitors)
+        refusals = await self._apply(key, inputs, found)
         store = facts.refused_fact(refusals, "store") or await self._store_fact(world, inputs)
         api = facts.refused_fact(refusals, builders.api.COMPONENT) or facts.api_fact(world, inputs)
-        jobs = transforms.transform_jobs(world)
-        finished = loads.finished_loads(sources, stack.status.transform)
-        committed = transforms.commit_ended(world, stack, jobs, finished)
-        running = transforms.running(jobs, world.pods)
-        expected = [s.name for s in spec.sources if not s.suspend and problems[s.name] is None]
-        decision = decide_transform(
-            now=world.now,
-            finished=finished,
-            expected=expected,
-            status=committed,
-            running=bool(running),
-            settings=spec.transform,
-            generation=stack.metadata.generation,
-            requested=bool(waiting.transforms) and store.holds is True,
-        )
-        started = Started()
-        if not spec.suspend:
-            await self._start_transform(inputs, world, decision, finished, committed, waiting, started)
-            if store.holds is True:
-                begun = await self._start_requested_loads(inputs, world, sources, problems, waiting, started)
-                first = [each for name, each in new.items() if name not in begun]
-                await self._start_first_loads(inputs, world, first, problems, started)
-        self._tell(stack, [*started.happenings, *outcome_happenings(started.refusals, stack, world.now)])
-        for refusal in started.refusals:
-            if source_name := label(refusal.manifest, SOURCE_LABEL):
-                problems[source_name] = facts.refused_fact([refusal])
+        started = Started() if stack.spec.suspend else await self._start(inputs, found, store)
+        refusals += started.refusals
 
-        observed = [
-            observe_source(loads.settled(known.get(each.source.name), seen.problem), seen, suspended=spec.suspend)
-            for each in sources
-            for seen in [loads.facts(world, each, known.get(each.source.name), problems[each.source.name])]
-        ]
-        status = assemble(
-            stack=stack,
-            now=world.now,
-            store=store,
-            sources=observed,
-            transform=committed,
-            transform_running=bool(running),
-            transform_pending="no load has succeeded yet" if not finished else "the first transform is due",
-            api=api,
-            api_url=f"http://{api_name(inputs.name)}.{inputs.namespace}.svc",
-            refused=facts.refused_conditions([*refusals, *started.refusals]),
-        )
+        status = found.status(store, api, refusals)
         if status != stack.status or "status" not in manifest:
             await self._commit(manifest, status)
-
-        await self._tidy(world, jobs, committed, sources)
+        await self._tidy(found)
         self._tell(
             stack,
             [
                 *spec_happenings(stack, no_monitors=not self.service_monitors, storage_stays=storage_unchanged(inputs)),
-                *source_happenings(stack, status, sources),
+                *source_happenings(stack, status, found.sources),
                 *transform_happenings(stack, status),
-                *run_happenings(asked, world, sources),
+                *run_happenings(found.asked, world, found.sources),
             ],
         )
-        await self._settle(manifest, asked, waiting.without(started.answered))
+        await self._settle(manifest, found.asked, found.waiting.without(started.answered))
         looks = started.looks
-        if spec.store.external is not None and store.holds is not True:
+        if stack.spec.store.external is not None and store.holds is not True:
             looks.append(world.now + LOOK_FOR_STORE)
-        if refusals or started.refusals:
+        if refusals:
             looks.append(world.now + TRY_AGAIN)
         return self._next_look(world.now, looks)
+
+    async def _apply(self, key: Key, inputs: Inputs, found: Survey) -> list[Refusal]:
+        """Bring the children in line, take away those that are no longer wanted. Returns those that were refused."""
+        stack = found.stack
+        plan = self._plan(inputs)
+        outcomes = await self._applier.apply(key, stack.metadata.uid, plan, lambda: builders.desired_children(inputs))
+        self._tell(stack, outcome_happenings(outcomes, stack, found.world.now))
+        await self._applier.prune(key, stack.metadata.uid, plan)
+        refusals = [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+        found.refuse(refusals)
+        return refusals
+
+    async def _start(self, inputs: Inputs, found: Survey, store: Fact) -> Started:
+        """Make the Jobs that are due: before the status is written, so that it says which were refused."""
+        started = Started()
+        await self._start_transform(inputs, found, found.next_transform(store), started)
+        if store.holds is True:
+            begun = await self._start_requested_loads(inputs, found, started)
+            await self._start_first_loads(inputs, found, begun, started)
+        self._tell(
+            found.stack, [*started.happenings, *outcome_happenings(started.refusals, found.stack, found.world.now)]
+        )
+        found.refuse(started.refusals)
+        return started
 
     def _tell(self, stack: ObservabilityStack, happenings: Iterable[Happening]) -> None:
         """What was done is told as soon as it was done: the pass may still be cut off."""
@@ -270,55 +227,35 @@ class Reconciler:
         self._stacks.put(await self._api.replace(STACK, body, "status"), ours=True)
 
     async def _start_transform(
-        self,
-        inputs: Inputs,
-        world: World,
-        decision: RunTransform | Wait,
-        finished: Sequence[FinishedLoad],
-        committed: TransformStatus,
-        waiting: Requests,
-        started: Started,
+        self, inputs: Inputs, found: Survey, decision: RunTransform | Wait, started: Started
     ) -> None:
-        """Before the status is written, so that it says when the Job was refused."""
+        now = found.world.now
         if isinstance(decision, Wait):
             started.looks.append(decision.until)
-        elif committed != inputs.stack.status.transform:
-            started.looks.append(world.now)  # the position that names the next Job is written first
+        elif found.committed != found.stack.status.transform:
+            started.looks.append(now)  # the position that names the next Job is written first
         else:
-            await self._starter.transform(inputs, decision, finished, waiting.transforms, started, world.now)
+            asked = found.waiting.transforms
+            await self._starter.transform(inputs, decision, found.finished, asked, started, now)
 
-    async def _start_requested_loads(
-        self,
-        inputs: Inputs,
-        world: World,
-        sources: Sequence[loads.Loads],
-        problems: Mapping[str, Fact | None],
-        waiting: Requests,
-        started: Started,
-    ) -> set[str]:
+    async def _start_requested_loads(self, inputs: Inputs, found: Survey, started: Started) -> set[str]:
         """Returns the sources whose load was started."""
-        due = requests.due_loads(waiting, sources, problems)
+        due = requests.due_loads(found.waiting, found.sources, found.problems)
         for request, source in due:
             await self._starter.load(inputs, source, request, started)
-        if requests.unheld(waiting, sources, problems):
-            started.looks.append(world.now + SOON)  # this pass held their CronJobs
+        if requests.unheld(found.waiting, found.sources, found.problems):
+            started.looks.append(found.world.now + SOON)  # this pass held their CronJobs
         return {source.name for _, source in due}
 
-    async def _start_first_loads(
-        self,
-        inputs: Inputs,
-        world: World,
-        new: Sequence[loads.Loads],
-        problems: Mapping[str, Fact | None],
-        started: Started,
-    ) -> None:
-        for each in new:
-            if each.running or each.source.suspend or problems[each.source.name]:
+    async def _start_first_loads(self, inputs: Inputs, found: Survey, begun: set[str], started: Started) -> None:
+        for each in found.new:
+            source = each.source
+            if source.name in begun or each.running or source.suspend or found.problems[source.name]:
                 continue
-            due, attempt = loads.first_load_due(world, each)
-            if due <= world.now:
-                told = f"the first load of {each.source.name} started" + (f", attempt {attempt}" if attempt > 1 else "")
-                job = builders.loads.first_load(inputs, each.source, attempt)
+            due, attempt = loads.first_load_due(found.world, each)
+            if due <= found.world.now:
+                told = f"the first load of {source.name} started" + (f", attempt {attempt}" if attempt > 1 else "")
+                job = builders.loads.first_load(inputs, source, attempt)
                 await self._starter.once(job, started, Happening("FirstLoadStarted", "Load", told, ""))
             else:
                 started.looks.append(due)
@@ -333,15 +270,11 @@ class Reconciler:
             if error.status not in (404, 422):
                 raise  # else somebody wrote it anew meanwhile, and that wakes the stack
 
-    async def _tidy(
-        self,
-        world: World,
-        jobs: list[tuple[int, Manifest]],
-        committed: TransformStatus,
-        sources: Sequence[loads.Loads],
-    ) -> None:
-        old = transforms.outdated(jobs, committed) + loads.of_removed_sources(world, [s.source.name for s in sources])
-        for each in sources:
+    async def _tidy(self, found: Survey) -> None:
+        """Delete Jobs that need not be kept."""
+        names = [each.source.name for each in found.sources]
+        old = transforms.outdated(found.jobs, found.committed) + loads.of_removed_sources(found.world, names)
+        for each in found.sources:
             old += loads.outdated_first_loads(each)
         for job in old:
             await self._api.delete(job)
