@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "unit" / "chart"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "operator"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
     """A real API server with RBAC and an audit log; loads and transforms take half a second."""
     try:
@@ -24,7 +24,7 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plane]:
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def helm(plane: Plane) -> Path:
     """Helm."""
     return ensure_tool("helm")
