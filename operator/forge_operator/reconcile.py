@@ -215,15 +215,9 @@ class Reconciler:
         return dsn if isinstance(dsn, Fact) else await self._prober.ask(dsn)
 
     async def _commit(self, manifest: Manifest, status: StackStatus) -> None:
-        """Write the status, and only over the version that this pass read."""
-        meta = {name: manifest["metadata"][name] for name in ("name", "namespace", "uid", "resourceVersion")}
-        body = {
-            "apiVersion": STACK.api_version,
-            "kind": STACK.kind,
-            "metadata": meta,
-            "spec": manifest["spec"],
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
-        }
+        """Write the status, and only over the version that this pass read. The whole of it is sent: of a label or an
+        annotation that is missing here the API server forgets whose it is, although it keeps it."""
+        body = {**manifest, "status": status.model_dump(mode="json", by_alias=True, exclude_none=True)}
         self._stacks.put(await self._api.replace(STACK, body, "status"), ours=True)
 
     async def _start_transform(

@@ -41,7 +41,7 @@ class Operator:
             # An installed operator leaves the tests' stacks alone.
             "FORGE_OPERATOR_CLASS": "test",
             "FORGE_HEALTH_PORT": str(port),
-            "FORGE_RESYNC_SECONDS": "300",
+            "FORGE_RESYNC_SECONDS": "20",
             "FORGE_LOG_LEVEL": "debug",
             **self.environment,
         }

@@ -107,7 +107,7 @@ def test_the_status_says_what_is_wrong(acme: Kubectl) -> None:
 
 
 def test_nothing_is_written_at_rest(acme: Kubectl, operator: Operator) -> None:
-    """Not by looks either: the passes that a missing Secret asks for write nothing."""
+    """Not by looks either: the passes of a resync write nothing."""
     before = at_rest(acme)
     passes = operator.log().count('"reconciled"')
     time.sleep(35)
