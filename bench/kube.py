@@ -75,7 +75,7 @@ class Client:
     @asynccontextmanager
     async def watching(self, kind: Kind) -> AsyncIterator[Watch]:
         """All objects of a kind, and what happens to them while this lasts."""
-        path = f"/{'apis' if kind.group else 'api'}/{kind.api_version}/{kind.plural}"
+        path = kind.path("")
         listed = json.loads(await self.send("GET", path))
         watch = Watch(listed["items"])
         version = listed["metadata"]["resourceVersion"]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-
-import orjson
+from dataclasses import dataclass
 
 from forge_operator import metrics
 from forge_operator.api import Api, ApiError
-from forge_operator.cache import Cache, ChildKey, Entry, digest_of
+from forge_operator.cache import Cache, ChildKey, Entry, digest_of, hash_of
 from forge_operator.intent import changed_by, differences
 from forge_operator.names import (
     MANAGED_BY_LABEL,
@@ -51,7 +48,7 @@ class Plan:
 
     def __init__(self, manifests: Iterable[Manifest]) -> None:
         self._built: list[Manifest] | None = list(manifests)
-        self.intents: Mapping[ChildKey, bytes] = {_key(manifest): _digest(manifest) for manifest in self._built}
+        self.intents: Mapping[ChildKey, bytes] = {_key(manifest): hash_of(manifest) for manifest in self._built}
 
     def manifests(self, build: Callable[[], Iterable[Manifest]]) -> Iterable[Manifest]:
         """The intents, from the builder that made the plan if they were not kept."""
@@ -62,11 +59,8 @@ class Plan:
         self._built = None
 
 
-@dataclass
-class _Known:
-    """Of one stack: what each child looked like when it held its intent."""
-
-    held: dict[ChildKey, tuple[bytes, bytes]] = field(default_factory=dict)
+_Held = dict[ChildKey, tuple[bytes, bytes]]
+"""Of one stack: each child's intent, and what the child looked like when it held it, both as digests."""
 
 
 class Applier:
@@ -80,24 +74,24 @@ class Applier:
     def __init__(self, api: Api, cache: Cache) -> None:
         self._api = api
         self._cache = cache
-        self._known: dict[str, _Known] = {}
+        self._held: dict[str, _Held] = {}
 
     def forget(self, uid: str) -> None:
         """A stack is gone."""
-        self._known.pop(uid, None)
+        self._held.pop(uid, None)
 
     async def apply(
         self, key: Key, uid: str, plan: Plan, build: Callable[[], Iterable[Manifest]]
     ) -> list[Repair | Refusal]:
         """Apply what needs it, in order; `build` makes the plan's manifests. Returns the drift that was repaired and
         the children that were refused."""
-        known = self._known.setdefault(uid, _Known())
+        held = self._held.setdefault(uid, {})
         entries = self._cache.of(key)
-        changed = {child for child, intent in plan.intents.items() if not _rests(known, child, intent, entries, uid)}
+        changed = {child for child, intent in plan.intents.items() if not _rests(held, child, intent, entries, uid)}
         if not changed:
             return []
         due = [manifest for manifest in plan.manifests(build) if _key(manifest) in changed]
-        outcomes = [await self._bring(known, key, uid, manifest, plan.intents[_key(manifest)]) for manifest in due]
+        outcomes = [await self._bring(held, key, uid, manifest, plan.intents[_key(manifest)]) for manifest in due]
         plan.settle()
         return [outcome for outcome in outcomes if outcome is not None]
 
@@ -125,11 +119,12 @@ class Applier:
         await self._api.delete(item)
 
     async def _bring(
-        self, known: _Known, key: Key, uid: str, manifest: Manifest, intent: bytes
+        self, held: _Held, key: Key, uid: str, manifest: Manifest, intent: bytes
     ) -> Repair | Refusal | None:
+        """Compare one child with its intent, and apply it where it does not hold it."""
         child = _key(manifest)
         entry = self._cache.of(key).get(child)
-        expected = known.held.get(child, (b"", b""))[0] == intent
+        expected = held.get(child, (b"", b""))[0] == intent
         live = None
         if entry is not None and entry.owner == uid:
             live = await self._whole(manifest, entry)
@@ -137,7 +132,7 @@ class Applier:
             lost = next((each for each in found if each.lost), None)
             if live is not None and not found:
                 entry.packed = None
-                known.held[child] = (intent, entry.digest)
+                held[child] = (intent, entry.digest)
                 return None
         elif told := await self._taken(uid, manifest):
             return Refusal(manifest, told)
@@ -148,7 +143,7 @@ class Applier:
                 return Refusal(manifest, error.message)
             raise
         self._cache.put(after, ours=True)
-        known.held[child] = (intent, digest_of(after))
+        held[child] = (intent, digest_of(after))
         if live is None:
             repair = Repair(*child, "whoever deleted it") if expected else None
         else:
@@ -194,15 +189,11 @@ class Applier:
         )
 
 
-def _rests(known: _Known, child: ChildKey, intent: bytes, entries: Mapping[ChildKey, Entry], uid: str) -> bool:
+def _rests(held: _Held, child: ChildKey, intent: bytes, entries: Mapping[ChildKey, Entry], uid: str) -> bool:
     """Whether a child is what it was when it held this intent."""
     entry = entries.get(child)
-    return entry is not None and known.held.get(child) == (intent, entry.digest) and entry.owner == uid
+    return entry is not None and held.get(child) == (intent, entry.digest) and entry.owner == uid
 
 
 def _key(manifest: Manifest) -> ChildKey:
     return manifest["kind"], manifest["metadata"]["name"]
-
-
-def _digest(manifest: Manifest) -> bytes:
-    return hashlib.blake2b(orjson.dumps(manifest, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,6 @@ class Cache:
         """The objects that carry a stack's label."""
         return self._stacks.get(key, {})
 
-    def __len__(self) -> int:
-        return len(self._homes)
-
     def put(self, item: Manifest, *, ours: bool = False) -> None:
         """An object is there, in this version; an older one changes nothing. What this process wrote itself (`ours`)
         wakes nobody and is right as it is."""
@@ -119,10 +116,6 @@ class Cache:
                 self._remove(where)
                 self._wake(home)
 
-    def keys(self) -> Iterable[Key]:
-        """The stacks that have an object here, whether they exist or not."""
-        return list(self._stacks)
-
     def _remove(self, where: tuple[str, str, str]) -> None:
         home = self._homes.pop(where)
         objects = self._stacks[home]
@@ -147,7 +140,12 @@ def digest_of(item: Manifest) -> bytes:
     """Stands for the object without its status and its bookkeeping."""
     meta = {name: value for name, value in item["metadata"].items() if name not in _VOLATILE}
     stable = {**{name: value for name, value in item.items() if name != "status"}, "metadata": meta}
-    return hashlib.blake2b(orjson.dumps(stable, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
+    return hash_of(stable)
+
+
+def hash_of(value: Manifest) -> bytes:
+    """Stands for a value, whatever the order of its keys."""
+    return hashlib.blake2b(orjson.dumps(value, option=orjson.OPT_SORT_KEYS), digest_size=16).digest()
 
 
 def shape_of(item: Manifest) -> Manifest:

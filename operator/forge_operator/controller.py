@@ -93,7 +93,7 @@ class Controller:
 
     def check_ready(self) -> str:
         """A word for the readiness probe. Raises RuntimeError until everything was listed once."""
-        waiting = [*self._unlisted("", *self._settings.watch_namespaces)]
+        waiting = self._unlisted("", *self._settings.watch_namespaces)
         if waiting or not self._listed.issuperset(self._namespaces):
             raise RuntimeError(f"not listed yet: {', '.join(waiting or [STACK.plural])}")
         return "leading" if self._leading else "standing by"

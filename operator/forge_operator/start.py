@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from forge_stack.decisions import FinishedLoad, RunTransform
@@ -100,7 +100,5 @@ class Starter:
                 self._cache.put(found)  # else it is just gone, and that wakes the stack
         else:
             self._cache.put(made, ours=True)
-            uid = made["metadata"]["uid"]
-            told = Happening(happening.reason, happening.action, happening.note, uid, happening.type)
-            started.happenings.append(told)
+            started.happenings.append(replace(happening, subject=made["metadata"]["uid"]))
             started.answered += answers
