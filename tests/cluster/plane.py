@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import mmap
 import os
 import shlex
 import signal
@@ -183,8 +184,12 @@ class Plane:
                     yield json.loads(line)
 
     def audit_position(self) -> int:
-        """The end of the audit log, for `audit`."""
-        return (self.folder / "log" / "audit.log").stat().st_size
+        """The end of the audit log's last whole line, for `audit`: the API server may be in the middle of the next."""
+        path = self.folder / "log" / "audit.log"
+        if not path.stat().st_size:  # nothing to map
+            return 0
+        with path.open("rb") as log, mmap.mmap(log.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return content.rfind(b"\n") + 1
 
     def writes(self, user: str, start: int = 0) -> list[dict[str, Any]]:
         """The writes of one user since position `start`, answered with success or not."""

@@ -155,7 +155,8 @@ class Life:
             assert time.monotonic() < end, (
                 f"the operator {'still writes' if last else 'wrote nothing'} after {longest} s"
             )
-            new, position = list(self.plane.audit(position)), self.plane.audit_position()
+            seen, position = position, self.plane.audit_position()
+            new = self.plane.audit(seen)
             if any(right[2] in WRITES and right[1] != "leases" and code < 300 for right, _, code in asked(new)):
                 last = time.monotonic()
 

@@ -32,10 +32,14 @@ def test_the_audit_log_is_read_from_a_position_and_only_in_whole_lines(tmp_path:
     log.parent.mkdir()
     entries = [{"verb": verb, "user": {"username": user}} for verb, user in
                (("create", "a"), ("get", "a"), ("patch", "b"), ("delete", "a"))]  # fmt: skip
-    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries[:1]))
+    lines = [json.dumps(entry) + "\n" for entry in entries]
+    log.write_text("")
+    assert plane.audit_position() == 0
+    log.write_text(lines[0] + lines[1][:10])
     position = plane.audit_position()
+    assert position == len(lines[0])
     with log.open("a") as more:
-        more.write("".join(json.dumps(entry) + "\n" for entry in entries[1:]) + '{"verb": "upd')
+        more.write(lines[1][10:] + "".join(lines[2:]) + '{"verb": "upd')
     assert list(plane.audit(position)) == entries[1:]
     assert [entry["verb"] for entry in plane.writes("a")] == ["create", "delete"]
     assert [entry["verb"] for entry in plane.writes("a", position)] == ["delete"]
