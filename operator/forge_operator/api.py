@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -66,8 +66,14 @@ class ApiError(Exception):
         return not self.terminating and (misfit or self.status in (400, 403, 422))
 
 
+NO_ANSWER = (aiohttp.ClientError, TimeoutError)
+"""What a request ends with that got no answer, or a part of one."""
+TROUBLE = (ApiError, *NO_ANSWER)
+"""What any request may end with."""
+
+
 class Api:
-    """The verbs that the operator uses. Each raises ApiError, or what aiohttp raises when nothing answers."""
+    """The verbs that the operator uses. Each raises one of TROUBLE."""
 
     def __init__(self, client: ApiClient, timeout: float) -> None:
         configuration = client.configuration
@@ -203,7 +209,7 @@ class Api:
             async for chunk in response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    event = orjson.loads(line)
+                    event = _event(line)
                     item = event["object"]
                     if event["type"] == "ERROR":
                         raise ApiError(item.get("code", 500), item.get("reason", ""), item.get("message", ""))
@@ -300,6 +306,13 @@ def _answer(response: aiohttp.ClientResponse, raw: bytes) -> Manifest:
             terminating=any(cause.get("reason") == "NamespaceTerminating" for cause in causes),
         )
     return dict(answer)
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", orjson.loads(line))
+    except ValueError as error:
+        raise aiohttp.ClientPayloadError(f"a line of a watch is no JSON: {line[:80]!r}") from error
 
 
 def _selectors(labels: str, fields: str) -> dict[str, str]:

@@ -8,10 +8,8 @@ import random
 import time
 from collections.abc import Mapping
 
-import aiohttp
-
 from forge_operator import metrics
-from forge_operator.api import Api, ApiError
+from forge_operator.api import NO_ANSWER, TROUBLE, Api, ApiError
 from forge_operator.cache import Cache
 from forge_operator.credentials import NOT_HELMS, SECRET, Credentials
 from forge_operator.events import Recorder
@@ -20,7 +18,7 @@ from forge_operator.queue import WorkQueue
 from forge_operator.reconcile import Reconciler
 from forge_operator.settings import Settings
 from forge_operator.stacks import Stacks, key_of, version_of
-from forge_operator.watch import TROUBLE, Collection, Reflector
+from forge_operator.watch import Collection, Reflector
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +145,7 @@ class Controller:
                         for namespace in self._namespaces:
                             collection = Collection(SERVICE_MONITOR, namespace, selector())
                             tasks.create_task(Reflector(self._api, collection, self._cache).run())
-            except* (ApiError, aiohttp.ClientError, TimeoutError) as errors:
+            except* TROUBLE as errors:
                 logger.info("ServiceMonitors are not followed: %s", errors.exceptions[0])
                 pause = ASK_AGAIN
             await asyncio.sleep(pause)
@@ -205,7 +203,7 @@ class Controller:
             else:
                 logger.warning("reconcile failed: %s", error, extra={"stack": stack})
             raise
-        except (aiohttp.ClientError, TimeoutError) as error:
+        except NO_ANSWER as error:
             logger.warning("the API server did not answer: %r", error, extra={"stack": stack})
             raise
         except Exception:

@@ -9,20 +9,22 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-import aiohttp
 from forge_stack.model import API_VERSION, KIND, ObservabilityStack
 
-from forge_operator.api import Api, ApiError
+from forge_operator.api import TROUBLE, Api, ApiError
 from forge_operator.names import EVENT, MANAGER, Manifest
 
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 10_000
 WRITERS = 4
+LAST_WORDS = 3.0
+"""Seconds in which a process that ends writes what waits."""
 NOTE_LENGTH = 1024
 """Bytes of a note; the API server refuses an Event with a longer one."""
 
@@ -63,22 +65,36 @@ class Recorder:
             del self._told[next(iter(self._told))]
 
     async def run(self) -> None:
-        """Write what waits, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(WRITERS):
-                tasks.create_task(self._write())
+        """Write what waits, until cancelled, and then for LAST_WORDS what waits still."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(WRITERS):
+                    tasks.create_task(self._write_all())
+        finally:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LAST_WORDS):
+                    while not self._waiting.empty():
+                        await self._write(self._waiting.get_nowait())
 
-    async def _write(self) -> None:
+    async def _write_all(self) -> None:
         while True:
             manifest = await self._waiting.get()
             try:
-                await self._api.create(manifest, EVENT)
-            except (ApiError, aiohttp.ClientError, TimeoutError) as error:
-                if not (isinstance(error, ApiError) and (error.reason == "AlreadyExists" or error.terminating)):
-                    meta, regarding = manifest["metadata"], manifest["regarding"]
-                    self._told.pop(f"{meta['namespace']}/{meta['name']}", None)
-                    stack = f"{regarding['namespace']}/{regarding['name']}"
-                    logger.warning("an Event was not written: %s", error, extra={"stack": stack})
+                await self._write(manifest)
+            except asyncio.CancelledError:
+                with suppress(asyncio.QueueFull):
+                    self._waiting.put_nowait(manifest)  # if it was written, its name is taken
+                raise
+
+    async def _write(self, manifest: Manifest) -> None:
+        try:
+            await self._api.create(manifest, EVENT)
+        except TROUBLE as error:
+            if not (isinstance(error, ApiError) and (error.reason == "AlreadyExists" or error.terminating)):
+                meta, regarding = manifest["metadata"], manifest["regarding"]
+                self._told.pop(f"{meta['namespace']}/{meta['name']}", None)
+                stack = f"{regarding['namespace']}/{regarding['name']}"
+                logger.warning("an Event was not written: %s", error, extra={"stack": stack})
 
 
 def event(namespace: str, name: str, uid: str, happening: Happening, identity: str, now: datetime) -> Manifest:

@@ -13,9 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-import aiohttp
-
-from forge_operator.api import Api, ApiError
+from forge_operator.api import TROUBLE, Api, ApiError
 from forge_operator.names import Kind, Manifest
 from forge_operator.settings import Settings
 
@@ -108,7 +106,7 @@ async def lead(api: Api, settings: Settings, work: Callable[[], Awaitable[None]]
     finally:
         try:
             await lease.give_back()
-        except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+        except TROUBLE as error:
             logger.info("the Lease was not given back: %s", error)
 
 
@@ -135,6 +133,6 @@ async def _try(lease: Lease) -> bool | None:
     try:
         async with asyncio.timeout(DEADLINE / 2):
             return await lease.hold()
-    except (ApiError, aiohttp.ClientError, TimeoutError) as error:
+    except TROUBLE as error:
         logger.warning("the Lease was not reached: %r", error)
         return None

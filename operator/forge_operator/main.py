@@ -10,14 +10,13 @@ from typing import Any, cast
 
 import kopf
 
-from forge_operator.api import PAGE, Api, in_cluster
+from forge_operator.api import PAGE, TROUBLE, Api, in_cluster
 from forge_operator.controller import Controller
 from forge_operator.leader import LeadershipLostError, lead
 from forge_operator.logs import configure_logging
 from forge_operator.names import STACK, class_selector
 from forge_operator.serve import serving
 from forge_operator.settings import Settings
-from forge_operator.watch import TROUBLE
 
 logger = logging.getLogger(__name__)
 

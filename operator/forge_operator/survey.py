@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from forge_stack.decisions import FinishedLoad, RunTransform, Wait, decide_transform
 from forge_stack.model import ObservabilityStack, StackStatus, TransformStatus
@@ -35,7 +36,7 @@ class Survey:
     committed: TransformStatus
     running: bool
 
-    @property
+    @cached_property
     def new(self) -> list[Loads]:
         """The sources of which no load ever succeeded."""
         known = {status.name: status for status in self.stack.status.sources}

@@ -14,9 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import aiohttp
-
-from forge_operator.api import Api, ApiError
+from forge_operator.api import TROUBLE, Api, ApiError
 from forge_operator.names import Kind, Manifest
 from forge_operator.queue import back_off
 
@@ -24,9 +22,6 @@ logger = logging.getLogger(__name__)
 
 RELIST = 1800.0
 """Seconds after which the list is read anew without a reason, give or take a fifth."""
-
-TROUBLE = (ApiError, aiohttp.ClientError, TimeoutError, ValueError)
-"""What a list or a watch may end with (a line that was cut off is no JSON)."""
 
 
 @dataclass(frozen=True)
