@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 PATIENCE = 90.0
 """Seconds for one step, on a machine with much else to do; without a fault one takes two."""
-OUTAGE = float(os.environ.get("FORGE_CHAOS_OUTAGE_SECONDS", "30"))
+OUTAGE = float(os.environ.get("FORGE_CHAOS_OUTAGE_SECONDS", "120"))
 """Seconds for which the API server is gone."""
 TAKE_OVER = 20.0
 
