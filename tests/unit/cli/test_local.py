@@ -126,13 +126,13 @@ async def test_a_child_that_is_just_starting_is_ended_too(tmp_path: Path) -> Non
     child = children.start_soon("load", programs.Command(["sleep", "600"], {}))
     await children.end_all()
     assert child.process is not None
-    assert await asyncio.wait_for(child.process.wait(), 5) == -signal.SIGTERM
+    assert await asyncio.wait_for(child.process.wait(), 60) == -signal.SIGTERM
 
 
 async def test_a_program_that_is_missing_does_not_hold_up_the_end(tmp_path: Path) -> None:
     children = Children(tmp_path, asyncio.Event())
     child = children.start_soon("load", programs.Command(["no-such-program"], {}))
-    await asyncio.wait_for(children.end_all(), 5)
+    await asyncio.wait_for(children.end_all(), 60)
     assert (child.code, child.tail()) == (127, "no-such-program is not installed; install forge-observability[local]")
 
 
@@ -160,4 +160,4 @@ async def test_a_page_that_is_kept_says_when_its_api_ends(tmp_path: Path) -> Non
     runner = Runner(StackFile(tmp_path / "s.yaml", STACK, {}), options, Console(quiet=True))
     await runner.children.start("api", programs.Command(["sleep", "0.1"], {}))
     with pytest.raises(UpError, match="the api ended with code 0"):
-        await asyncio.wait_for(runner._finish(), 5)
+        await asyncio.wait_for(runner._finish(), 60)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,6 +22,13 @@ def half_way() -> Progress:
     progress = Progress(rows={"a": 1000, "b": 500}, covered=START + timedelta(days=5))
     progress.start, progress.end_at = START, START + timedelta(days=10)
     return progress
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_share_of_a_span() -> None:
@@ -49,7 +57,7 @@ def test_a_terminal_has_one_line_that_is_drawn_anew(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(module, "REDRAW_SECONDS", 0.02)
     screen = io.StringIO()
     with told_while(half_way(), Api("http://x", {}), screen):
-        time.sleep(0.1)
+        until(lambda: screen.getvalue().count("50.0%") >= 2)
     text = screen.getvalue()
     assert text.count("50.0%") >= 2 and "\n" not in text and text.endswith("\r\x1b[2K"), "the line is gone in the end"
 
@@ -57,9 +65,9 @@ def test_a_terminal_has_one_line_that_is_drawn_anew(monkeypatch: pytest.MonkeyPa
 def test_elsewhere_there_are_log_lines(monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     monkeypatch.setattr(module, "LINE_SECONDS", 0.02)
     with caplog.at_level(logging.INFO, "forge_pipelines"), told_while(half_way(), Api("http://x", {})):
-        time.sleep(0.1)
+        until(lambda: sum(record.message == "load goes on" for record in caplog.records) >= 2)
     lines = [record for record in caplog.records if record.message == "load goes on"]
-    assert len(lines) >= 2 and lines[0].percent == 50.0 and lines[0].rows == 1500
+    assert lines[0].percent == 50.0 and lines[0].rows == 1500
 
 
 def test_what_was_not_stored_is_not_told() -> None:
