@@ -8,6 +8,7 @@ field is an error. Prints the folder.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -30,7 +31,7 @@ def strict(definition: dict[str, Any], name: str) -> dict[str, Any]:
 def write_schemas(swagger: Path, folder: Path) -> None:
     """Write `<kind>-<group>-<version>.json` for every kind, as kubeconform's default template names them."""
     definitions = json.loads(swagger.read_text(encoding="utf-8"))["definitions"]
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True)
     made = {name: strict(definition, name) for name, definition in definitions.items()}
     (folder / "definitions.json").write_text(json.dumps({"definitions": made}), encoding="utf-8")
     for name, definition in definitions.items():
@@ -44,7 +45,7 @@ def write_schemas(swagger: Path, folder: Path) -> None:
 def main() -> None:
     """Make the schemas in the given folder unless they are there."""
     folder = Path(sys.argv[1])
-    if not (folder / "definitions.json").exists():
+    if not folder.exists():
         module = Path(__file__).parent / "cluster" / "kube"
         where = subprocess.run(
             ["go", "mod", "download", "-json", "k8s.io/kubernetes"],
@@ -53,7 +54,10 @@ def main() -> None:
             capture_output=True,
             text=True,
         )
-        write_schemas(Path(json.loads(where.stdout)["Dir"]) / "api" / "openapi-spec" / "swagger.json", folder)
+        part = folder.with_name(f"{folder.name}.part")  # one that was cut off does not look whole
+        shutil.rmtree(part, ignore_errors=True)
+        write_schemas(Path(json.loads(where.stdout)["Dir"]) / "api" / "openapi-spec" / "swagger.json", part)
+        part.rename(folder)
     sys.stdout.write(f"{folder}\n")
 
 

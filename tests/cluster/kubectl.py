@@ -42,8 +42,11 @@ class Kubectl:
         return next((c for c in conditions if c["type"] == name), {})
 
 
-def eventually(what: str, probe: Callable[[], Any], seconds: float = 120, every: float = 1.0) -> Any:
-    """Ask until the answer is true; the failure tells what was waited for and the last answer."""
+def eventually(what: str, probe: Callable[[], Any], every: float = 1.0, seconds: float = 300) -> Any:
+    """Ask until the answer is true; the failure tells what was waited for and the last answer.
+
+    The limit is for a machine that is slow or busy. Where soon is promised, measure how long it took.
+    """
     end = time.monotonic() + seconds
     while True:
         answer = probe()

@@ -11,6 +11,7 @@ import contextlib
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -28,7 +29,7 @@ from machine import MachineError, bin_folder, cache, ensure_packages, ensure_too
 PACKAGES = ("containerd", "runc", "containernetworking-plugins", "iptables", "iproute2", "openssl", "util-linux")
 PREFERRED_PORT = 16443
 MANIFESTS = Path(__file__).parent / "manifests.yaml"
-START_SECONDS = 180
+START_SECONDS = 600
 
 
 def state() -> Path:
@@ -94,8 +95,15 @@ def open_door() -> None:
         )  # fmt: skip
 
 
-def free_port(preferred: int) -> int:
-    for port in (preferred, 0):
+def free_port(preferred: int = 0) -> int:
+    """A port of the loopback on which nothing listens: the preferred one, else one that the kernel gives to nobody.
+
+    What it gives out (to who binds to port 0, and to every connection) may be taken again before a program that is only
+    starting listens on it.
+    """
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    others = random.sample(range(10_000, lowest), 20) if lowest > 10_100 else [0]
+    for port in (*([preferred] if preferred else []), *others):
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

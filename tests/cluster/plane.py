@@ -32,7 +32,7 @@ from own import MANIFESTS, free_port
 PACKAGES = ("iproute2", "openssl", "util-linux")
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = ROOT / "crds" / "observabilitystacks.yaml"
-START_SECONDS = 60
+START_SECONDS = 240
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 SOURCE_LABEL = "observability.forge.dev/source"
 COMPONENT_LABEL = "app.kubernetes.io/component"
@@ -99,7 +99,7 @@ class Plane:
         ensure_packages(PACKAGES)
         for tool in ("kube", "kwok"):
             ensure_tool(tool)
-        self._start_process(port := free_port(0))
+        self._start_process(port := free_port())
         self.kubeconfig.write_text(node.kubeconfig(self.folder, "admin", f"https://127.0.0.1:{port}"))
         self.kubeconfig.chmod(0o600)
         self.wait_ready()
@@ -179,9 +179,9 @@ class Plane:
         """
         with (self.folder / "log" / "audit.log").open("rb") as log:
             log.seek(start)
-            for line in log:
-                if line.endswith(b"\n"):  # else it is being written
-                    yield json.loads(line)
+            # A line without its end is being written. Nothing behind it is read: that would begin with its rest.
+            while (line := log.readline()).endswith(b"\n"):
+                yield json.loads(line)
 
     def audit_position(self) -> int:
         """The end of the audit log's last whole line, for `audit`: the API server may be in the middle of the next."""
@@ -444,7 +444,11 @@ def flags(folder: Path, qps: int) -> dict[str, tuple[str, ...]]:
             f"--controllers=*,{','.join(f'-{name}' for name in WITHOUT)}",
             *(f"--concurrent-{name}-syncs=20" for name in AT_ONCE),
         ),
-        "kube-scheduler": node.control_flags(folder, "scheduler", qps),
+        "kube-scheduler": (
+            *node.control_flags(folder, "scheduler", qps),
+            # A volume that is bound while its pod is found to lack it wakes nobody: the pod would wait for 5 minutes.
+            "--pod-max-in-unschedulable-pods-duration=2s",
+        ),
         "kwok": (
             f"--kubeconfig={folder}/{KWOK_USER}.kubeconfig",
             f"--config={folder}/etc/kwok.yaml",

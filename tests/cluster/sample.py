@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "forge-observability"
 OPERATOR_NAMESPACE = "forge-observability"
 SAMPLE_NAMESPACE = "forge-demo"
-READY_SECONDS = 600
+READY_SECONDS = 1200
 
 
 def run(*command: str | Path, stdin: str | None = None) -> str:
@@ -51,7 +51,7 @@ def chart() -> None:
     # The tag says nothing of what is in it: an operator that runs an older build must roll.
     values.append(f"--set-string=podAnnotations.build={build()}")
     run("helm", "upgrade", "--install", "forge", CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace",
-        "--take-ownership", *values, "--wait", "--timeout", "3m")  # fmt: skip
+        "--take-ownership", *values, "--wait", "--timeout", "10m")  # fmt: skip
 
 
 def build() -> str:
@@ -67,7 +67,7 @@ def world(namespace: str) -> None:
     # Every pod of a stack must live under the strictest Pod Security Standard.
     run("kubectl", "label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     run("kubectl", "apply", "-n", namespace, "-f", ROOT / "demo" / "kubernetes")
-    run("kubectl", "rollout", "status", "-n", namespace, "deployment/forge-demo", "--timeout=180s")
+    run("kubectl", "rollout", "status", "-n", namespace, "deployment/forge-demo", "--timeout=600s")
 
 
 def stack(namespace: str) -> None:

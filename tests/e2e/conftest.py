@@ -37,7 +37,7 @@ def kubectl(operator: None) -> Iterator[Kubectl]:
     namespace = f"e2e-{uuid.uuid4().hex[:6]}"
     command(sys.executable, str(CLUSTER / "sample.py"), "world", namespace)
     yield Kubectl(namespace)
-    command("kubectl", "delete", "namespace", namespace, "--wait=true", "--timeout=120s")
+    command("kubectl", "delete", "namespace", namespace, "--wait=true", "--timeout=400s")
 
 
 @pytest.hookimpl(wrapper=True)

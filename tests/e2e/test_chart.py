@@ -13,7 +13,7 @@ NAMESPACE = ("-n", "forge-observability")
 
 
 def test_helm_test_passes(operator: None) -> None:
-    told = command("helm", "test", "forge", *NAMESPACE, "--timeout", "2m")
+    told = command("helm", "test", "forge", *NAMESPACE, "--timeout", "5m")
     assert "Phase:          Succeeded" in told
 
 

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 ASK = """
 import json, sys, urllib.request
 request = urllib.request.Request(sys.argv[1], headers={"Authorization": "Bearer " + sys.argv[2]})
-print(urllib.request.urlopen(request, timeout=20).read().decode())
+print(urllib.request.urlopen(request, timeout=60).read().decode())
 """
 
 
@@ -41,7 +41,7 @@ class Gold:
         while path:
             page = self.get(path)
             found |= {ticket["ticket_key"]: ticket for ticket in page["items"]}
-            path = f"/api/v1/tickets?limit=500&after={page['next']}" if page.get("next") else None
+            path = f"/api/v1/tickets?limit=500&next={page['next']}" if page.get("next") else None
         return found
 
 
@@ -63,6 +63,7 @@ def world(kubectl: Kubectl, path: str, body: dict[str, Any] | None = None) -> An
     return json.loads(kubectl("exec", "deploy/forge-demo", "--", "python3", "-c", code, *args))
 
 
+@pytest.mark.timeout(1800)
 def test_from_apply_to_gold_and_on(kubectl: Kubectl) -> None:
     """Apply, wait as a user waits, read gold, see a change of the world arrive."""
     kubectl("apply", "-f", "-", stdin=demo_stack("--schedule", "* * * * *"))
@@ -85,8 +86,8 @@ def test_from_apply_to_gold_and_on(kubectl: Kubectl) -> None:
     assert len(truth) > 100
 
     before = len(tickets)
-    world(kubectl, "/_world/advance", {"days": 2})
-    eventually("new tickets in gold", lambda: len(gold.tickets()) > before, seconds=300, every=5)
+    world(kubectl, "/_world/advance", {"days": 3})  # one of them is a working day
+    eventually("new tickets in gold", lambda: len(gold.tickets()) > before, every=5)
 
 
 def test_pods_say_nothing_they_should_not(kubectl: Kubectl) -> None:
@@ -146,6 +147,7 @@ def bad_stack(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([wrong, stack]))
 
 
+@pytest.mark.timeout(1800)
 def test_bad_input_is_told_and_the_rest_goes_on(kubectl: Kubectl) -> None:
     """Each bad source says what to do; the good one loads."""
     bad_stack(kubectl)
@@ -156,7 +158,6 @@ def test_bad_input_is_told_and_the_rest_goes_on(kubectl: Kubectl) -> None:
     eventually(
         "three failing sources and a healthy one",
         lambda: sorted(s["state"] for s in sources().values()) == ["Failing", "Failing", "Failing", "Healthy"],
-        seconds=300,
     )
     told = sources()
     assert "not-there" in told["langfuse"]["message"]
@@ -171,32 +172,31 @@ def test_bad_input_is_told_and_the_rest_goes_on(kubectl: Kubectl) -> None:
     good = kubectl.json("secret", "langfuse-credentials")
     mended = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "not-there"}, "data": good["data"]}
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump(mended))
-    eventually("langfuse healed", lambda: sources()["langfuse"]["state"] == "Healthy", seconds=240)
-    kubectl("delete", "obs", "bad", "--timeout=60s")
+    eventually("langfuse healed", lambda: sources()["langfuse"]["state"] == "Healthy")
+    kubectl("delete", "obs", "bad", "--timeout=300s")
 
 
 def test_a_deleted_child_comes_back(kubectl: Kubectl) -> None:
     """Drift is repaired."""
     kubectl("delete", "service", "demo-api")
-    eventually("the Service is back", lambda: "service/demo-api" in kubectl.names("services"), seconds=30)
+    eventually("the Service is back", lambda: "service/demo-api" in kubectl.names("services"))
     kubectl("patch", "cronjob", "demo-load-github", "--type=merge", "-p", '{"spec":{"schedule":"0 0 1 1 *"}}')
     eventually(
         "the schedule is back",
         lambda: kubectl.json("cronjob", "demo-load-github")["spec"]["schedule"] == "* * * * *",
-        seconds=30,
     )
 
 
 def test_deletion_leaves_only_the_volume(kubectl: Kubectl) -> None:
     """Delete the stack: every child goes, the data stays."""
-    kubectl("delete", "obs", "demo", "--timeout=120s")
+    kubectl("delete", "obs", "demo", "--timeout=300s")
     kinds = (
         "statefulsets,deployments,services,cronjobs,jobs,configmaps,secrets,networkpolicies,poddisruptionbudgets,"
         "serviceaccounts"
     )
     selector = "observability.forge.dev/stack=demo"
-    eventually("no children", lambda: not kubectl.names(kinds, selector), seconds=120)
+    eventually("no children", lambda: not kubectl.names(kinds, selector))
     claims = kubectl.json("persistentvolumeclaims", "-l", selector)["items"]
     assert len(claims) == 1
     assert claims[0]["status"]["phase"] == "Bound"
-    eventually("no pods", lambda: not kubectl.names("pods", selector), seconds=120)
+    eventually("no pods", lambda: not kubectl.names("pods", selector))

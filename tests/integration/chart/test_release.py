@@ -61,19 +61,21 @@ def test_from_the_version_before_to_the_end_and_back(plane: Plane, release: Helm
         found = get("pods", "-l", "app.kubernetes.io/component=operator")["items"]
         return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
 
-    release("install", "forge", str(previous(tmp_path, "0.1.0")), "--wait", "--timeout", "60s")
-    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    release("install", "forge", str(previous(tmp_path, "0.1.0")), "--wait", "--timeout", "4m")
+    plane.kubectl("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=120s")
     eventually(
         "the API serves stacks",
         lambda: plane.kubectl("api-resources", "--api-group=observability.forge.dev", "-o", "name"),
-        seconds=30,
     )
     plane.kubectl("create", "-f", "-", stdin=yaml.safe_dump(stack()))
     before = get("obs", "acme")
     assert [pod["spec"]["containers"][0]["image"] for pod in pods()] == ["forge-observability/operator:0.1.0"]
 
-    release("upgrade", "forge", str(CHART), "--wait", "--timeout", "60s")
+    old = {pod["metadata"]["uid"] for pod in pods()}
+    release("upgrade", "forge", str(CHART), "--wait", "--timeout", "4m")
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["version"]
+    # Helm is content when the new pods are ready: the old one may be about to go, and the new CRD about to be served.
+    eventually("the new pods alone", lambda: {pod["metadata"]["uid"] for pod in pods()}.isdisjoint(old), every=0.3)
     after = get("obs", "acme")
     assert {name: after["metadata"][name] for name in ("uid", "generation")} == {
         "uid": before["metadata"]["uid"],
@@ -82,19 +84,23 @@ def test_from_the_version_before_to_the_end_and_back(plane: Plane, release: Helm
     images = [pod["spec"]["containers"][0]["image"] for pod in pods()]
     assert images == [f"forge-observability/operator:{version}"] * 2
     assert len({pod["spec"]["nodeName"] for pod in pods()}) == 2
-    # The new CRD is there: a field that 0.1.0 did not know is kept.
-    plane.kubectl("-n", NAMESPACE, "patch", "obs", "acme", "--type=merge", "-p", '{"spec":{"api":{"autoscaled":true}}}')
-    assert get("obs", "acme")["spec"]["api"]["autoscaled"] is True
+
+    def autoscaled() -> bool:
+        change = '{"spec":{"api":{"autoscaled":true}}}'
+        plane.kubectl("-n", NAMESPACE, "patch", "obs", "acme", "--type=merge", "-p", change)
+        return get("obs", "acme")["spec"]["api"].get("autoscaled") is True
+
+    eventually("the new CRD is there: a field that 0.1.0 did not know is kept", autoscaled)
 
     # Back to the version before, and on again: the stack stays.
-    release("rollback", "forge", "1", "--wait", "--timeout", "60s")
-    assert "autoscaled" not in get("obs", "acme")["spec"]["api"]
-    release("upgrade", "forge", str(CHART), "--wait", "--timeout", "60s")
+    release("rollback", "forge", "1", "--wait", "--timeout", "4m")
+    eventually("the CRD before", lambda: "autoscaled" not in get("obs", "acme")["spec"]["api"])
+    release("upgrade", "forge", str(CHART), "--wait", "--timeout", "4m")
     assert get("obs", "acme")["metadata"]["uid"] == before["metadata"]["uid"]
 
-    release("uninstall", "forge", "--wait", "--timeout", "60s")
+    release("uninstall", "forge", "--wait", "--timeout", "4m")
     assert get("obs", "acme")["metadata"]["uid"] == before["metadata"]["uid"]
     assert not get("deployments,services,roles,poddisruptionbudgets,networkpolicies")["items"]
-    release("install", "forge", str(CHART), "--wait", "--timeout", "60s")
+    release("install", "forge", str(CHART), "--wait", "--timeout", "4m")
     assert get("obs", "acme")["metadata"]["uid"] == before["metadata"]["uid"]
     assert len(pods()) == 2

@@ -147,7 +147,7 @@ class Life:
             with contextlib.nullcontext() if len(self.namespaces) == 1 else contextlib.suppress(MachineError):
                 self.plane.kubectl("-n", namespace, *arguments)
 
-    def quiet(self, seconds: float = 3.0, longest: float = 90.0) -> None:
+    def quiet(self, seconds: float = 3.0, longest: float = 300.0) -> None:
         """Wait until the operator has done something, and then nothing for a while."""
         end, last, position = time.monotonic() + longest, 0.0, self.plane.audit_position()
         while not last or time.monotonic() < last + seconds:
@@ -165,7 +165,7 @@ class Life:
 def made(plane: Plane, helm: Path) -> list[Manifest]:
     """What the chart gives the operator, but for its pods: those run as processes here."""
     plane.kubectl("apply", "-f", "-", stdin=yaml.safe_dump(SERVICE_MONITORS))
-    plane.kubectl("wait", "--for=condition=Established", "crd", SERVICE_MONITORS["metadata"]["name"])
+    plane.kubectl("wait", "--for=condition=Established", "crd", SERVICE_MONITORS["metadata"]["name"], "--timeout=120s")
     plane.kubectl("create", "namespace", NAMESPACE)
     return render(helm, {"rbac": {"aggregateToUserRoles": False}})
 
@@ -319,7 +319,6 @@ def test_what_is_followed_must_be_listed_and_watched(
         eventually(
             "a refusal of each",
             lambda: {right for right, _, code in asked(plane.audit(start)) if code in REFUSED} == lacking,
-            seconds=30,
         )
     finally:
         running.stop()

@@ -34,10 +34,16 @@ def cluster() -> Iterator[None]:
     crd = str(ROOT / "crds" / "observabilitystacks.yaml")
     was_there = command("kubectl", "get", "crd", "observabilitystacks.observability.forge.dev", "--ignore-not-found")
     command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", crd)
-    command("kubectl", "wait", "--for=condition=Established", "crd/observabilitystacks.observability.forge.dev")
+    command(
+        "kubectl",
+        "wait",
+        "--for=condition=Established",
+        "crd/observabilitystacks.observability.forge.dev",
+        "--timeout=120s",
+    )
     yield
     if not was_there:
-        command("kubectl", "delete", "-f", crd, "--timeout=60s")
+        command("kubectl", "delete", "-f", crd, "--timeout=300s")
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +53,7 @@ def kubectl(cluster: None) -> Iterator[Kubectl]:
     command("kubectl", "create", "namespace", namespace)
     command("kubectl", "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
     yield Kubectl(namespace)
-    command("kubectl", "delete", "namespace", namespace, "--wait=true", "--timeout=120s")
+    command("kubectl", "delete", "namespace", namespace, "--wait=true", "--timeout=400s")
 
 
 @pytest.fixture(scope="module")

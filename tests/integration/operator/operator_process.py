@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -13,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from own import free_port
 
 
 @dataclass
@@ -26,9 +26,7 @@ class Operator:
 
     def start(self) -> None:
         """Start and wait until it is alive."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         # Images that are never pulled: what is tested here is what the API server holds, and pods stay as still as it.
         names = ("STORE", "PIPELINES", "DBT", "API")
         images = {f"FORGE_IMAGE_{name}": f"forge.test/{name.lower()}:none" for name in names}
@@ -41,14 +39,15 @@ class Operator:
             # An installed operator leaves the tests' stacks alone.
             "FORGE_OPERATOR_CLASS": "test",
             "FORGE_HEALTH_PORT": str(port),
-            "FORGE_RESYNC_SECONDS": "20",
+            # Longer than any test waits: what is seen is seen by the watches.
+            "FORGE_RESYNC_SECONDS": "3600",
             "FORGE_LOG_LEVEL": "debug",
             **self.environment,
         }
         program = str(Path(sys.executable).parent / "forge-operator")
         with (self.folder / "operator.log").open("ab") as log:
             self.process = subprocess.Popen([program], env=environment, stdout=log, stderr=log)
-        end = time.monotonic() + 30
+        end = time.monotonic() + 180
         while True:
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2)
@@ -62,12 +61,13 @@ class Operator:
         """Stop as Kubernetes does, or at once."""
         if self.process is not None:
             (self.process.kill if kill else self.process.terminate)()
-            self.process.wait(30)
+            self.process.wait(60)
             self.process = None
 
     def log(self) -> str:
-        """What it said."""
-        return (self.folder / "operator.log").read_text()
+        """What it said, by whole lines: it may be about to say more."""
+        said, end, _ = (self.folder / "operator.log").read_text().rpartition("\n")
+        return said + end
 
     def rss_mib(self) -> float:
         """Its resident memory."""

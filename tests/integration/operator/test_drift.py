@@ -46,11 +46,11 @@ SIGHT = re.compile(
     r"metadata\.(labels\.(app\.kubernetes\.io/managed-by|observability\.forge\.dev/stack)|ownerReferences\..*)"
 )
 """What the operator knows its children by: without it a child is out of its sight, as if it were deleted."""
-LONGEST = 30.0
-"""Seconds within which an edit must be undone on a machine that is busy; the most take a fraction of one."""
+LONGEST = 180.0
+"""Seconds within which an edit must be undone on a machine that is slow and busy; the most take a fraction of one."""
 USUAL = 5.0
 """Seconds within which nineteen of twenty must be."""
-COLLECTED = 60.0
+COLLECTED = 300.0
 """Seconds for a child that was given another owner: it is that one's, until the garbage collector finds no such owner
 and deletes the child."""
 NAMESPACE = "drift"
@@ -194,8 +194,8 @@ def served(plane: Plane) -> str:
 def operator(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Operator]:
     """The operator, and one stack with everything that a stack may ask for."""
     plane.kubectl("apply", "-f", "-", stdin=SERVICE_MONITORS)
-    plane.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "--timeout=30s")
-    eventually("they are served", lambda: "No resources" in served(plane), seconds=30, every=0.2)
+    plane.kubectl("wait", "--for=condition=Established", "crd/servicemonitors.monitoring.coreos.com", "--timeout=120s")
+    eventually("they are served", lambda: "No resources" in served(plane), every=0.2)
     plane.kubectl("create", "namespace", NAMESPACE)
     plane.kubectl("label", "namespace", NAMESPACE, "pod-security.kubernetes.io/enforce=restricted")
     plane.kubectl("-n", NAMESPACE, "create", "secret", "generic", "github", "--from-literal=token=t")
@@ -283,6 +283,7 @@ async def undone(cluster: Cluster, intent: Manifest, edit: Edit, manager: str, m
         assert re.search(rf"\b{manager}\b", cluster.told[child][-1]), f"{told}: {cluster.told[child][-1]}"
 
 
+@pytest.mark.timeout(1800)
 async def test_every_field_of_every_child_comes_back(plane: Plane, operator: Operator) -> None:
     matrix, numbers = Matrix(), itertools.count(1)
 
@@ -369,10 +370,10 @@ def test_every_leaf_is_edited_to_something_else(plane: Plane, operator: Operator
 async def settled(plane: Plane, cluster: Cluster) -> list[Manifest]:
     """The intents of the children, once all of them are there and whole."""
     owners = [("StatefulSet", "acme-store"), ("Deployment", "acme-api")]
-    await cluster.until("the pods' owners", lambda: all(key in cluster.live for key in owners), 30)
+    await cluster.until("the pods' owners", lambda: all(key in cluster.live for key in owners))
     stored = json.loads(plane.kubectl("-n", NAMESPACE, "get", "obs", "acme", "-o", "json"))
     children = intents(stored, cluster.live)
     for child in children:
         key = (child["kind"], child["metadata"]["name"])
-        await cluster.until(f"{key} is whole", lambda child=child, key=key: holds(child, cluster.live.get(key)), 30)
+        await cluster.until(f"{key} is whole", lambda child=child, key=key: holds(child, cluster.live.get(key)))
     return children

@@ -61,7 +61,7 @@ def get(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Get]
     def get(*what: str) -> Manifest:
         return dict(json.loads(plane.kubectl("-n", NAMESPACE, "get", *what, "-o", "json")))
 
-    eventually("the stack is Ready", lambda: condition(get, "Ready")["status"] == "True", seconds=90, every=0.5)
+    eventually("the stack is Ready", lambda: condition(get, "Ready")["status"] == "True", every=0.5)
     yield get
     operator.stop()
     plane.kubectl("delete", "namespace", NAMESPACE, "--wait=false")
@@ -80,7 +80,7 @@ def change(plane: Plane, spec: Manifest) -> None:
         live = json.loads(plane.kubectl("-n", NAMESPACE, "get", "obs", "acme", "-o", "json"))
         return bool(live["status"]["observedGeneration"] == live["metadata"]["generation"])
 
-    eventually("the operator has seen it", seen, seconds=20, every=0.2)
+    eventually("the operator has seen it", seen, every=0.2)
 
 
 def generations(get: Get) -> dict[str, int]:
@@ -121,7 +121,7 @@ def test_another_image_of_a_component_replaces_only_its_pods(plane: Plane, get: 
     before = generations(get)
     change(plane, spec)
     expected = {name: number + (name == kind) for name, number in before.items()}
-    eventually("its own is changed", lambda: generations(get) == expected, seconds=20, every=0.2)
+    eventually("its own is changed", lambda: generations(get) == expected, every=0.2)
     time.sleep(1)
     assert generations(get) == expected
 
@@ -130,27 +130,25 @@ def test_what_does_not_fit_a_pod_is_told_and_the_rest_goes_on(plane: Plane, get:
     """An affinity is free in the stack; the API server has its word when it gets the pods."""
     store = get("statefulset", "acme-store")["metadata"]["generation"]
     change(plane, {"api": {"podTemplate": {"affinity": {"nodeAffinity": {"nonsense": []}}}}})
-    eventually("it is told", lambda: condition(get, "APIReady").get("reason") == "ApplyRefused", seconds=20, every=0.2)
+    eventually("it is told", lambda: condition(get, "APIReady").get("reason") == "ApplyRefused", every=0.2)
     assert "affinity.nodeAffinity.nonsense" in condition(get, "APIReady")["message"]
     change(plane, {"loads": {"image": "mirror.example/pipelines:3"}})
     job = "spec.jobTemplate.spec.template.spec.containers[0].image"
     path = f"jsonpath={{.{job}}}"
     image = lambda: plane.kubectl("-n", NAMESPACE, "get", "cronjob", "acme-load-metrics", "-o", path)  # noqa: E731
-    eventually("the rest goes on", lambda: image() == "mirror.example/pipelines:3", seconds=20, every=0.2)
+    eventually("the rest goes on", lambda: image() == "mirror.example/pipelines:3", every=0.2)
     assert get("statefulset", "acme-store")["metadata"]["generation"] == store
     change(plane, {"api": {"podTemplate": None}})
-    eventually("all is well", lambda: condition(get, "APIReady")["status"] == "True", seconds=30, every=0.3)
+    eventually("all is well", lambda: condition(get, "APIReady")["status"] == "True", every=0.3)
 
 
 def test_an_autoscaler_is_left_the_number_of_pods(plane: Plane, get: Get) -> None:
     change(plane, {"api": {"autoscaled": True}})
     plane.kubectl("-n", NAMESPACE, "scale", "deployment", "acme-api", "--replicas=4")
-    eventually(
-        "its pods are counted", lambda: "4 of 4" in condition(get, "APIReady").get("message", ""), seconds=30, every=0.3
-    )
+    eventually("its pods are counted", lambda: "4 of 4" in condition(get, "APIReady").get("message", ""), every=0.3)
     time.sleep(2)
     assert get("deployment", "acme-api")["spec"]["replicas"] == 4
     change(plane, {"api": {"autoscaled": False}})
     eventually(
-        "the stack's number holds again", lambda: get("deployment", "acme-api")["spec"]["replicas"] == 2, 20, 0.2
+        "the stack's number holds again", lambda: get("deployment", "acme-api")["spec"]["replicas"] == 2, every=0.2
     )

@@ -34,10 +34,10 @@ def regrouped(crd: dict[str, Any]) -> str:
 def install(cluster: None) -> Iterator[Callable[[dict[str, Any]], None]]:
     def apply(crd: dict[str, Any]) -> None:
         command("kubectl", "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=regrouped(crd))
-        command("kubectl", "wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=30s")
+        command("kubectl", "wait", "--for=condition=Established", f"crd/{NAME}", "--timeout=120s")
 
     yield apply
-    command("kubectl", "delete", "crd", NAME, "--ignore-not-found", "--timeout=60s")
+    command("kubectl", "delete", "crd", NAME, "--ignore-not-found", "--timeout=120s")
 
 
 def test_a_stack_keeps_the_defaults_under_which_it_was_written(
@@ -50,14 +50,14 @@ def test_a_stack_keeps_the_defaults_under_which_it_was_written(
     del written["metadata"]["namespace"], written["metadata"]["uid"]
 
     install(old)
-    eventually("it is served", lambda: NAME in kubectl("api-resources", "-o", "name"), 30, 0.5)
+    eventually("it is served", lambda: NAME in kubectl("api-resources", "-o", "name"), every=0.5)
     kubectl("apply", "-f", "-", stdin=json.dumps(written))
     # The record that the release comparison reads is what a real API server keeps.
     assert kubectl.json(NAME, "smallest")["spec"] == kept["spec"]
 
     install(custom_resource_definition())
     served = lambda: '"podTemplate"' in kubectl("get", "--raw", f"/openapi/v3/apis/{GROUP}/v1alpha1")  # noqa: E731
-    eventually("the new CRD is served", served, 30, 0.5)
+    eventually("the new CRD is served", served, every=0.5)
     kubectl("annotate", NAME, "smallest", "touched=yes")
     after = kubectl.json(NAME, "smallest")["spec"]
     assert after["store"]["managed"]["resources"] == {}
