@@ -23,12 +23,25 @@ WRITER = ("forge", "wr:ite/r@1")
 READER = ("reader", "re ad%er")
 
 
+@pytest.fixture
+def wait_running(store_server: Any) -> Callable[[int], None]:
+    """Waits until so many statements run, or wait for their turn."""
+
+    def wait_running(statements: int) -> None:
+        deadline, wanted = time.monotonic() + 60, f"forge_store_queries_running {statements}\n"
+        while wanted not in httpx.get(f"{store_server.url}/metrics", timeout=60).text:
+            assert time.monotonic() < deadline, wanted
+            time.sleep(0.02)
+
+    return wait_running
+
+
 def test_health_needs_no_user(store_server: Any) -> None:
     for path in ("/ping", "/replicas_status", "/"):
-        answer = httpx.get(store_server.url + path, auth=WRITER if path == "/" else None)
+        answer = httpx.get(store_server.url + path, auth=WRITER if path == "/" else None, timeout=60)
         assert (answer.status_code, answer.text) == (200, "Ok.\n")
-    assert "forge_store_queries_running" in httpx.get(store_server.url + "/metrics").text
-    assert httpx.get(store_server.url + "/nothing").status_code == 404
+    assert "forge_store_queries_running" in httpx.get(store_server.url + "/metrics", timeout=60).text
+    assert httpx.get(store_server.url + "/nothing", timeout=60).status_code == 404
 
 
 def test_the_statement_may_stand_in_the_url_the_body_or_both(ask: Any, table: str) -> None:
@@ -165,10 +178,10 @@ def test_a_session_keeps_settings_tables_and_database(ask: Any) -> None:
     assert ask("select 1", session_id="x", session_timeout="99999").code == 374
 
 
-def test_a_busy_session_is_locked_and_a_timed_out_one_gone(ask: Any) -> None:
-    slow = threading.Thread(target=ask, args=("select sleep(2)",), kwargs={"session_id": "busy"})
+def test_a_busy_session_is_locked_and_a_timed_out_one_gone(ask: Any, wait_running: Callable[[int], None]) -> None:
+    slow = threading.Thread(target=ask, args=("select sleep(3)",), kwargs={"session_id": "busy"})
     slow.start()
-    time.sleep(0.7)
+    wait_running(1)
     assert ask("select 1", session_id="busy").code == 373
     slow.join()
     assert ask("select 1", session_id="busy", session_timeout="1", session_check="1").status == 200
@@ -221,11 +234,12 @@ def test_responses_of_every_encoding(raw: Any, store_server: Any, encoding: str)
     }
     for rows in (1, 300_000):
         url = f"{store_server.url}/?enable_http_compression=1&query=select+number+from+numbers({rows})"
-        with httpx.stream("GET", url, auth=WRITER, headers={"Accept-Encoding": encoding}) as answer:
+        with httpx.stream("GET", url, auth=WRITER, headers={"Accept-Encoding": encoding}, timeout=60) as answer:
             content = b"".join(answer.iter_raw())
         assert answer.headers["Content-Encoding"] == encoding
         assert decoders[encoding](content).count(b"\n") == rows
-    plain = httpx.get(f"{store_server.url}/?query=select+1", auth=WRITER, headers={"Accept-Encoding": encoding})
+    asked = {"auth": WRITER, "headers": {"Accept-Encoding": encoding}, "timeout": 60}
+    plain = httpx.get(f"{store_server.url}/?query=select+1", **asked)
     assert "Content-Encoding" not in plain.headers
 
 
@@ -284,16 +298,16 @@ def test_an_error_in_mid_stream_is_an_error_when_the_client_waits_for_the_end(as
     assert whole.summary["read_rows"] == "1000000"
 
 
-def test_kill_query_by_the_clients_id(ask: Any) -> None:
+def test_kill_query_by_the_clients_id(ask: Any, wait_running: Callable[[int], None]) -> None:
     answers: list[Any] = []
     sql = "select sum(cityHash64(number)) from numbers(1e12)"
     slow = threading.Thread(target=lambda: answers.append(ask(sql, query_id="to be killed")))
     slow.start()
-    time.sleep(0.7)
+    wait_running(1)
     assert ask("select 1", query_id="to be killed").code == 216
     assert ask("kill query where query_id = 'to be killed'", auth=READER).code == 497
     assert ask("kill query where query_id = 'to be killed' sync").status == 200
-    slow.join(20)
+    slow.join(60)
     assert answers[0].code == 394
 
 
@@ -301,35 +315,38 @@ def test_a_client_that_goes_away_stops_its_query(ask: Any, raw: Any, store_serve
     def running() -> int:
         return int(ask("select count() from system.processes where query like '%1e13%'").text) - 1
 
+    def until(number: int) -> None:
+        deadline = time.monotonic() + 60
+        while running() != number:
+            assert time.monotonic() < deadline, number
+            time.sleep(0.1)
+
     connection = http.client.HTTPConnection("127.0.0.1", store_server.port)
     query = "select+sum(cityHash64(number))+from+numbers(1e13)"
     connection.request("POST", f"/?query={query}&user=forge&password=wr:ite/r@1")
     streaming = raw("select number from numbers(1e13)")
     streaming.read(1000)
-    time.sleep(0.7)
-    assert running() == 2
+    until(2)
     connection.close()
     streaming.close()
-    deadline = time.monotonic() + 10
-    while running() and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert running() == 0
+    until(0)
 
 
-def test_a_client_that_goes_away_while_its_query_waits_leaves_nothing_to_run(ask: Any, store_server: Any) -> None:
+def test_a_client_that_goes_away_while_its_query_waits_leaves_nothing_to_run(
+    ask: Any, store_server: Any, wait_running: Callable[[int], None]
+) -> None:
     sleepers = [threading.Thread(target=ask, args=("select sleep(3)",)) for _ in range(16)]
     for thread in sleepers:
         thread.start()
-    time.sleep(0.8)
+    wait_running(16)
     waiting = http.client.HTTPConnection("127.0.0.1", store_server.port)
     waiting.request("POST", "/?query=select+sum(sipHash64(number))+from+numbers(1e13)&user=forge&password=wr:ite/r@1")
-    time.sleep(0.5)
+    wait_running(17)
     waiting.close()
     for thread in sleepers:
         thread.join()
-    time.sleep(0.5)
+    wait_running(0)
     assert ask("select count() from system.processes where query like '%sipHash64%'").text == "1\n"
-    assert "forge_store_queries_running 0" in httpx.get(f"{store_server.url}/metrics").text
 
 
 def test_values_may_be_expressions(ask: Any, table: str) -> None:
@@ -374,9 +391,13 @@ def test_who_may_come(ask: Any, store_server: Any) -> None:
         answer = ask("select 1", auth=auth)
         assert (answer.status, answer.code) == (403, 516)
     url = f"{store_server.url}/?query=select+1"
-    assert httpx.get(url, params={"query": "select 1", "user": "forge", "password": WRITER[1]}).text == "1\n"
-    assert httpx.get(url, headers={"X-ClickHouse-User": "forge", "X-ClickHouse-Key": WRITER[1]}).text == "1\n"
-    assert httpx.get(url, headers={"Authorization": "Basic ???"}).status_code == 403
+    assert (
+        httpx.get(url, params={"query": "select 1", "user": "forge", "password": WRITER[1]}, timeout=60).text == "1\n"
+    )
+    assert (
+        httpx.get(url, headers={"X-ClickHouse-User": "forge", "X-ClickHouse-Key": WRITER[1]}, timeout=60).text == "1\n"
+    )
+    assert httpx.get(url, headers={"Authorization": "Basic ???"}, timeout=60).status_code == 403
     log = (store_server.folder / "store.log").read_text()
     assert WRITER[1] not in log and "wrong" not in log
 
