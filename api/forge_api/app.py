@@ -12,12 +12,14 @@ from fastapi_offline import FastAPIOffline
 from forge_api import metrics, problems
 from forge_api.auth import Tokens, guard
 from forge_api.repository import Gold
-from forge_api.routes import health, page, platform, summary, tickets
+from forge_api.routes import health, insight, listings, page, platform, summary, tickets
 from forge_api.store import Store
 
 DESCRIPTION = """
-Questions to the gold tables of one observability stack: tickets with their flow and the cost of agents, the platform
-by the hour, and how far each source has come.
+Questions to the gold tables of one observability stack: delivery, pull requests, tickets, agents and their cost,
+people's approvals, quality, the platform, and how far each source has come.
+
+`/api/v1/metrics` says what each number means, where its values are (`values_at`) and the rows that say why (`rows_at`).
 
 * Times are RFC 3339 in UTC, durations are seconds.
 * Money is US dollars as a string of digits, exact to 12 decimals.
@@ -50,7 +52,7 @@ def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_
     app.state.gold = Gold(store)
     problems.install(app)
     app.include_router(health.router)
-    for module in (tickets, summary, platform):
+    for module in (tickets, summary, insight, listings, platform):
         app.include_router(module.router, prefix="/api/v1", dependencies=[Depends(guard(tokens))])
     page.install(app, stack_name)
     metrics.install(app)  # last: it counts the routes above

@@ -13,13 +13,13 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, and_, false, or_
+from sqlalchemy import ColumnElement, and_, false, or_
 
-from forge_api.tables import Money, UtcDateTime
+from forge_api.tables import Day, Money, UtcDateTime
 
 MONEY_LIMIT = Decimal(10) ** 26
 INTEGER_LIMIT = 2**63
@@ -33,31 +33,39 @@ class InvalidTokenError(ValueError):
 class SortKey:
     """One column of the order."""
 
-    column: Column[Any]
+    column: Any
+    """A column of a table or of a subquery, where a sum stands that is never null."""
     descending: bool = False
+
+    @property
+    def nullable(self) -> bool:
+        """Whether the column may be null."""
+        return bool(getattr(self.column, "nullable", False))
 
     def clause(self) -> ColumnElement[Any]:
         """The element of ORDER BY, nulls last."""
         ordered = self.column.desc() if self.descending else self.column.asc()
-        return ordered.nulls_last() if self.column.nullable else ordered
+        clause: ColumnElement[Any] = ordered.nulls_last() if self.nullable else ordered
+        return clause
 
     def after(self, value: Any) -> ColumnElement[bool]:
         """Rows that this column alone puts after `value`."""
         if value is None:  # nothing comes after the nulls
             return false()
-        beyond = self.column < value if self.descending else self.column > value
-        return or_(beyond, self.column.is_(None)) if self.column.nullable else beyond
+        beyond: ColumnElement[bool] = self.column < value if self.descending else self.column > value
+        return or_(beyond, self.column.is_(None)) if self.nullable else beyond
 
     def equal(self, value: Any) -> ColumnElement[bool]:
         """Rows that this column does not tell from `value`."""
-        return self.column.is_(None) if value is None else self.column == value
+        same: ColumnElement[bool] = self.column.is_(None) if value is None else self.column == value
+        return same
 
 
 def after(keys: Sequence[SortKey], values: Sequence[Any]) -> ColumnElement[bool]:
     """The rows after the one with these sort values, in the order of `keys`."""
     branches = []
     for depth, (key, value) in enumerate(zip(keys, values, strict=True)):
-        if key.column.nullable and value is None:
+        if key.nullable and value is None:
             continue
         equals = [k.equal(v) for k, v in zip(keys[:depth], values[:depth], strict=True)]
         branches.append(and_(*equals, key.after(value)))
@@ -84,7 +92,7 @@ def decode(keys: Sequence[SortKey], token: str, question: Mapping[str, Any]) -> 
         made_for, values = content
         if len(values) != len(keys):
             raise ValueError
-        typed = [_typed(key.column, value) for key, value in zip(keys, values, strict=True)]
+        typed = [_typed(key, value) for key, value in zip(keys, values, strict=True)]
     except (ValueError, TypeError, OverflowError, InvalidOperation, binascii.Error, RecursionError):
         raise InvalidTokenError("it is not a token of this API: pass `next` of the page before, unchanged") from None
     if made_for != fingerprint(question):
@@ -93,17 +101,23 @@ def decode(keys: Sequence[SortKey], token: str, question: Mapping[str, Any]) -> 
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
+    if isinstance(value, date):  # a datetime is one
         return value.isoformat()
     return format(value, "f") if isinstance(value, Decimal) else value
 
 
-def _typed(column: Column[Any], value: Any) -> Any:
+def _typed(key: SortKey, value: Any) -> Any:
     """The value as the column's Python type. A token may be forged: what no column can hold is refused here."""
+    column = key.column
     if value is None:
-        if column.nullable:
+        if key.nullable:
             return None
         raise ValueError
+    if isinstance(column.type, Day):
+        day = date.fromisoformat(value)
+        if not 1970 <= day.year < 2149:
+            raise ValueError
+        return day
     if isinstance(column.type, UtcDateTime):
         moment = datetime.fromisoformat(value)
         if moment.tzinfo is None or not 1900 <= moment.year < 2300:
@@ -120,6 +134,8 @@ def _typed(column: Column[Any], value: Any) -> Any:
     if expected is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     if expected is int and type(value) is int and -INTEGER_LIMIT <= value < INTEGER_LIMIT:
+        return value
+    if expected is bool and isinstance(value, bool):
         return value
     if expected is str and isinstance(value, str) and "\x00" not in value:
         return value

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, create_model
 
 
 def plain_digits(amount: Decimal) -> str:
@@ -26,11 +26,21 @@ Usd = Annotated[
 ]
 
 
-class _Answer(BaseModel):
+class Answer(BaseModel):
+    """What every answer is."""
+
     model_config = ConfigDict(extra="forbid")
 
 
-class Ticket(_Answer):
+ModelT = TypeVar("ModelT", bound=BaseModel)
+
+
+def made(name: str, base: type[ModelT], fields: dict[str, Any], doc: str | None = None) -> type[ModelT]:
+    """A model whose fields are known when the program runs: those of a table of gold."""
+    return create_model(name, __base__=base, __doc__=doc, **fields)
+
+
+class Ticket(Answer):
     """One ticket: its flow, its pull requests, and what agents spent on it."""
 
     ticket_key: str = Field(description="The ticket's key.", examples=["PAY-142"])
@@ -60,7 +70,7 @@ class Ticket(_Answer):
     in_jira: bool = Field(description="False when only traces or pull requests know it.")
 
 
-class TicketCost(_Answer):
+class TicketCost(Answer):
     """What agents spent on one ticket in one stage with one model."""
 
     stage: str = Field(description="The stage of the workflow.", examples=["implement"])
@@ -74,14 +84,14 @@ class TicketCost(_Answer):
     link_method: str = Field(description="How the trace named its ticket: metadata, session, tag or name.")
 
 
-class TicketDetail(_Answer):
+class TicketDetail(Answer):
     """A ticket and the costs that make up its cost."""
 
     ticket: Ticket
     costs: list[TicketCost] = Field(description="By stage and model, dearest first.")
 
 
-class TicketPage(_Answer):
+class TicketPage(Answer):
     """A page of tickets."""
 
     items: list[Ticket]
@@ -90,7 +100,7 @@ class TicketPage(_Answer):
     )
 
 
-class LeadTime(_Answer):
+class LeadTime(Answer):
     """Lead time, created to resolved, over the tickets that have one; quantiles are linear between values."""
 
     tickets: int = Field(description="How many tickets the quantiles are made of.", examples=[310])
@@ -99,7 +109,7 @@ class LeadTime(_Answer):
     p90_seconds: float | None = Field(examples=[691200.0])
 
 
-class Cost(_Answer):
+class Cost(Answer):
     """What agents cost, US dollars; null when no Langfuse source ever loaded."""
 
     total_usd: Usd | None = Field(description="All of it.")
@@ -109,7 +119,7 @@ class Cost(_Answer):
     per_done_ticket_usd: Usd | None = Field(description="Mean cost of those tickets, rounded to 12 decimals.")
 
 
-class ProjectSummary(_Answer):
+class ProjectSummary(Answer):
     """One project."""
 
     project_key: str | None = Field(description="Null for tickets that Jira does not know.", examples=["PAY"])
@@ -119,7 +129,7 @@ class ProjectSummary(_Answer):
     cost_usd: Usd | None
 
 
-class StageModelCost(_Answer):
+class StageModelCost(Answer):
     """What agents spent in one stage with one model, over all tickets and runs without a ticket."""
 
     stage: str = Field(examples=["implement"])
@@ -130,7 +140,7 @@ class StageModelCost(_Answer):
     attributed_usd: Usd = Field(description="The part of it whose trace names a ticket.")
 
 
-class SourceCoverage(_Answer):
+class SourceCoverage(Answer):
     """What one source brought so far."""
 
     source: str = Field(description="The source's name in the stack.", examples=["github"])
@@ -142,13 +152,13 @@ class SourceCoverage(_Answer):
     last_load_at: datetime | None = Field(description="When the last of them ended.")
 
 
-class Coverage(_Answer):
+class Coverage(Answer):
     """All sources."""
 
     items: list[SourceCoverage]
 
 
-class Summary(_Answer):
+class Summary(Answer):
     """The stack at a glance."""
 
     tickets: int = Field(description="All tickets.", examples=[420])
@@ -160,7 +170,7 @@ class Summary(_Answer):
     coverage: list[SourceCoverage]
 
 
-class PlatformHour(_Answer):
+class PlatformHour(Answer):
     """One hour of one series name: the unit is the metric's own (its name tells, as `_seconds` or `_bytes`)."""
 
     hour: datetime = Field(description="The hour's begin.")
@@ -173,7 +183,7 @@ class PlatformHour(_Answer):
     maximum: float | None
 
 
-class PlatformPage(_Answer):
+class PlatformPage(Answer):
     """A page of platform hours, newest first."""
 
     items: list[PlatformHour]
@@ -182,7 +192,36 @@ class PlatformPage(_Answer):
     )
 
 
-class Health(_Answer):
+class FunnelGate(Answer):
+    """One gate on the way of tickets through people's hands. Waits are seconds on the calendar."""
+
+    gate: str = Field(description="`proposed` ... `deployed`, in their order.", examples=["reviewed"])
+    tickets: int | None = Field(description="Tickets that passed it so far; null when its source never loaded.")
+    conversion: float | None = Field(description="Their share of the tickets proposed, 0 to 1.", examples=[0.84])
+    wait_seconds_p50: float | None = Field(description="Median of the waits before it, of those that passed.")
+    wait_seconds_p75: float | None = Field(description="75th percentile of the same.")
+    wait_seconds_p90: float | None = Field(description="90th percentile of the same.")
+    wait_seconds_mean: float | None = Field(description="Mean of the same.")
+
+
+class RejectionReason(Answer):
+    """What people said when they rejected a plan or asked for changes."""
+
+    reason: str = Field(description="Their words.", examples=["Too broad"])
+    rejections: int = Field(description="How often.")
+
+
+class Funnel(Answer):
+    """The human-approval funnel over tickets proposed in a window."""
+
+    gates: list[FunnelGate] = Field(description="All gates, in order.")
+    plan_rejections: int | None = Field(description="Plans that were rejected.")
+    review_rejections: int | None = Field(description="Reviews by people that requested changes.")
+    reasons: list[RejectionReason] = Field(description="The most frequent first, 20 at most.")
+    missing_sources: list[str] = Field(description="Types of sources that would tell more and never loaded.")
+
+
+class Health(Answer):
     """The process answers."""
 
     status: str = Field(examples=["ok"])

@@ -12,14 +12,22 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Double, Integer, Select, and_, case, func, literal, or_, select
+from sqlalchemy import ColumnElement, Double, Integer, Select, String, and_, case, func, literal, or_, select
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
-from forge_api import keyset
 from forge_api.keyset import SortKey
-from forge_api.tables import coverage, platform_hourly, ticket_costs, tickets
+from forge_api.listings import Wanted, between, page
+from forge_api.tables import (
+    approval_funnel,
+    cost_attribution,
+    coverage,
+    metrics,
+    platform_hourly,
+    ticket_costs,
+    tickets,
+)
 
 TICKET_SORTS = (
     "ticket_key",
@@ -33,6 +41,25 @@ TICKET_SORTS = (
 )
 MAX_GROUPS = 1000
 """The most projects, or stage and model pairs, that a summary lists."""
+MAX_REASONS = 20
+"""The most reasons of rejections that a funnel lists."""
+COST_KEYS = (
+    *("day", "team", "project_key", "ticket_outcome", "stage", "model", "agent_kind", "link_method"),
+    *("link_confidence", "is_failed_run"),
+)
+"""What the cost can be parted by."""
+COST_SUMS = ("llm_calls", "input_tokens", "output_tokens", "total_tokens", "cost_usd")
+GATES = {
+    "proposed": ("proposed_at", None),
+    "plan_approved": ("plan_approved_at", "plan_wait_seconds"),
+    "pull_request_opened": ("pull_request_opened_at", "open_wait_seconds"),
+    "reviewed": ("first_reviewed_at", "review_wait_seconds"),
+    "approved": ("approved_at", "approve_wait_seconds"),
+    "merged": ("merged_at", "merge_wait_seconds"),
+    "deployed": ("deployed_at", "deploy_wait_seconds"),
+}
+"""The gates of the approval funnel in their order: when a ticket passed, and how long it waited before."""
+WAITS = {"p50": 0.5, "p75": 0.75, "p90": 0.9}
 
 
 @dataclass(frozen=True)
@@ -65,8 +92,8 @@ class TicketFilter:
             )
             if values
         ]
-        found += _between(t.created_at, self.created_after, self.created_before)
-        found += _between(t.resolved_at, self.resolved_after, self.resolved_before)
+        found += between(t.created_at, self.created_after, self.created_before)
+        found += between(t.resolved_at, self.resolved_after, self.resolved_before)
         if self.min_cost is not None:
             found.append(t.cost_usd >= self.min_cost)
         if self.max_cost is not None:
@@ -93,7 +120,7 @@ class PlatformFilter:
         found: list[ColumnElement[bool]] = [
             column.in_(list(values)) for column, values in ((p.query, self.query), (p.metric, self.metric)) if values
         ]
-        return found + _between(p.hour, self.after, self.before)
+        return found + between(p.hour, self.after, self.before)
 
 
 def ticket_order(sort: str) -> list[SortKey]:
@@ -116,12 +143,12 @@ def list_tickets(
     wanted: TicketFilter, order: Sequence[SortKey], start: Sequence[Any] | None, limit: int
 ) -> Select[Any]:
     """At most `limit` tickets in order, from the first or after the row whose sort values are `start`."""
-    return _page(select(tickets).where(*wanted.conditions()), order, start, limit)
+    return page(select(tickets).where(*wanted.conditions()), order, start, limit)
 
 
 def list_platform(wanted: PlatformFilter, start: Sequence[Any] | None, limit: int) -> Select[Any]:
     """At most `limit` hours, newest first."""
-    return _page(select(platform_hourly).where(*wanted.conditions()), PLATFORM_ORDER, start, limit)
+    return page(select(platform_hourly).where(*wanted.conditions()), PLATFORM_ORDER, start, limit)
 
 
 def one_ticket(key: str) -> Select[Any]:
@@ -195,6 +222,66 @@ def costs_total() -> Select[Any]:
     return select(func.sum(c.cost_usd).label("total_usd"), func.sum(attributed).label("attributed_usd"))
 
 
+def costs_over(wanted: Wanted) -> Select[Any]:
+    """One row: all cost that is wanted, and the part whose ticket is named; both null without a call."""
+    c = cost_attribution.c
+    attributed = case((c.ticket_outcome != "unattributed", c.cost_usd))
+    return select(func.sum(c.cost_usd).label("total_usd"), func.sum(attributed).label("attributed_usd")).where(
+        *wanted.conditions(cost_attribution, "day")
+    )
+
+
+def cost_groups(wanted: Wanted, start: Sequence[Any] | None, limit: int) -> tuple[Select[Any], Sequence[SortKey]]:
+    """At most `limit` groups of the keys `wanted.by`, newest day first, then dearest first; and that order."""
+    c = cost_attribution.c
+    keys = [c[name] for name in wanted.by]
+    sums = [func.sum(c[name]).label(name) for name in COST_SUMS]
+    parted = select(*keys, *sums).where(*wanted.conditions(cost_attribution, "day")).group_by(*keys).subquery("parted")
+    days = [SortKey(parted.c.day, descending=True)] if "day" in wanted.by else []
+    rest = [SortKey(parted.c[name]) for name in wanted.by if name != "day"]
+    order = [*days, SortKey(parted.c.cost_usd, descending=True), *rest]
+    return page(select(parted), order, start, limit), order
+
+
+def funnel(wanted: Wanted) -> Select[Any]:
+    """One row: tickets that passed each gate, quantiles and mean of their waits (seconds), rejections."""
+    c = approval_funnel.c
+    asked: list[ColumnElement[Any]] = [
+        func.sum(c.plan_rejections).label("plan_rejections"),
+        func.sum(c.review_rejections).label("review_rejections"),
+    ]
+    for gate, (passed, wait) in GATES.items():
+        asked.append(func.count(c[passed]).label(gate))
+        if wait is not None:
+            waited = case((c[passed].is_not(None), c[wait]))
+            asked += [Quantile(waited, level).label(f"{gate}_{name}") for name, level in WAITS.items()]
+            asked.append(func.avg(waited).label(f"{gate}_mean"))
+    return select(*asked).where(*_proposed(wanted))
+
+
+def rejection_reasons(wanted: Wanted) -> Select[Any]:
+    """A row a reason that was said with a rejection, the most frequent first."""
+    said = select(Each(approval_funnel.c.rejection_reasons).label("reason")).where(*_proposed(wanted)).subquery("said")
+    rejections = func.count().label("rejections")
+    return (
+        select(said.c.reason, rejections)
+        .group_by(said.c.reason)
+        .order_by(rejections.desc(), said.c.reason)
+        .limit(MAX_REASONS)
+    )
+
+
+def list_metrics() -> Select[Any]:
+    """A row a number of the catalogue."""
+    return select(metrics).order_by(metrics.c.theme, metrics.c.metric).limit(MAX_GROUPS)
+
+
+def missing_sources(table: str) -> Select[Any]:
+    """The catalogue's lists of sources that the numbers of this table, or those that it explains, lack."""
+    m = metrics.c
+    return select(m.missing_sources).where(or_(m.model == table, m.drill_down == table)).limit(MAX_GROUPS)
+
+
 def list_coverage() -> Select[Any]:
     """A row a source."""
     return select(coverage).order_by(coverage.c.source).limit(MAX_GROUPS)
@@ -205,14 +292,9 @@ def probe() -> Select[Any]:
     return select(tickets.c.ticket_key).limit(1)
 
 
-def _page(query: Select[Any], order: Sequence[SortKey], start: Sequence[Any] | None, limit: int) -> Select[Any]:
-    if start is not None:
-        query = query.where(keyset.after(order, start))
-    return query.order_by(*(key.clause() for key in order)).limit(limit)
-
-
-def _between(column: ColumnElement[Any], start: datetime | None, end: datetime | None) -> list[ColumnElement[bool]]:
-    return ([column >= start] if start is not None else []) + ([column < end] if end is not None else [])
+def _proposed(wanted: Wanted) -> list[ColumnElement[bool]]:
+    known = approval_funnel.c.proposed_at.is_not(None)
+    return [known, *wanted.conditions(approval_funnel, "proposed_at")]
 
 
 def _ticket_counts() -> list[ColumnElement[int]]:
@@ -262,3 +344,21 @@ def _strpos(element: TextPosition, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(TextPosition, "clickhousedb")
 def _position_case_insensitive(element: TextPosition, compiler: SQLCompiler, **kw: Any) -> str:
     return f"positionCaseInsensitiveUTF8({compiler.process(element.clauses, **kw)})"
+
+
+class Each(FunctionElement[str]):
+    """A row for each element of a list."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(Each)
+def _unnest(element: Each, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"unnest({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(Each, "clickhouse")
+@compiles(Each, "clickhousedb")
+def _array_join(element: Each, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"arrayJoin({compiler.process(element.clauses, **kw)})"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from forge_api import keyset, queries
+from forge_api import keyset, listings, queries
+from forge_api.listings import Listing, Wanted
 from forge_api.queries import PlatformFilter, TicketFilter
 from forge_api.store import Row, Store
 
@@ -43,6 +44,40 @@ class Gold:
         start = keyset.decode(order, token, question) if token else None
         rows = self._store.rows(queries.list_platform(wanted, start, limit + 1))
         return _page(rows, order, question, limit)
+
+    def rows(self, listing: Listing, wanted: Wanted, token: str | None, limit: int) -> Page:
+        """A page of a list; raises InvalidTokenError."""
+        order = listing.sort_keys()
+        question = {"list": listing.path, **asdict(wanted)}
+        start = keyset.decode(order, token, question) if token else None
+        rows = self._store.rows(listings.rows(listing, wanted, start, limit + 1))
+        return _page(rows, order, question, limit)
+
+    def cost_groups(self, wanted: Wanted, token: str | None, limit: int) -> Page:
+        """A page of the cost by the keys that are asked for; raises InvalidTokenError."""
+        question = {"list": "costs", **asdict(wanted)}
+        _, order = queries.cost_groups(wanted, None, limit)
+        start = keyset.decode(order, token, question) if token else None
+        query, _ = queries.cost_groups(wanted, start, limit + 1)
+        return _page(self._store.rows(query), order, question, limit)
+
+    def costs_over(self, wanted: Wanted) -> Row:
+        """All cost that is wanted, and the part of it that has a ticket."""
+        return self._store.rows(queries.costs_over(wanted))[0]
+
+    def funnel(self, wanted: Wanted) -> tuple[Row, list[Row]]:
+        """The approval funnel over the tickets that are wanted, and why people rejected."""
+        return self._store.rows(queries.funnel(wanted))[0], self._store.rows(queries.rejection_reasons(wanted))
+
+    def metrics(self) -> list[Row]:
+        """The catalogue of the numbers."""
+        return self._store.rows(queries.list_metrics())
+
+    def missing_sources(self, table: str) -> list[str]:
+        """Types of sources that the numbers of a table lack, sorted."""
+        return sorted(
+            {source for row in self._store.rows(queries.missing_sources(table)) for source in row["missing_sources"]}
+        )
 
     def ticket(self, key: str) -> tuple[Row, list[Row]] | None:
         """The ticket and its costs by stage and model, or None when there is no such key."""

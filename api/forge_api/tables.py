@@ -1,17 +1,38 @@
 """The gold tables, once: what dbt builds and every query of this room reads.
 
-Column names and meanings are those of docs/gold.md. The types below give the same Python
-values on every store: aware UTC datetimes, exact decimals, booleans, whatever the driver hands over.
+Columns come from gold.json, which `make generate` makes of the dbt models, as it makes docs/gold.md. The types below
+give the same Python values on every store: aware UTC datetimes, exact decimals, booleans, whatever the driver hands
+over.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+import re
+from collections.abc import Container
+from datetime import UTC, date, datetime
 from decimal import Decimal
-from typing import Any
+from importlib.resources import files
+from typing import Any, Final
 
-from sqlalchemy import BigInteger, Boolean, Column, DateTime, Double, MetaData, Numeric, String, Table
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Double,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 SCHEMA = "gold"
@@ -38,6 +59,10 @@ class UtcDateTime(TypeDecorator[datetime]):
         super().__init__()
         self.digits = digits
 
+    @property
+    def python_type(self) -> type[Any]:
+        return datetime
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return String() if is_clickhouse(dialect) else DateTime(timezone=True)
 
@@ -59,6 +84,10 @@ class Money(TypeDecorator[Decimal]):
     impl = Numeric(38, 12)
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[Any]:
+        return Decimal
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return String() if is_clickhouse(dialect) else Numeric(38, 12)
 
@@ -75,6 +104,10 @@ class Flag(TypeDecorator[bool]):
     impl = Boolean()
     cache_ok = True
 
+    @property
+    def python_type(self) -> type[Any]:
+        return bool
+
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return String() if is_clickhouse(dialect) else Boolean()
 
@@ -90,72 +123,157 @@ def text() -> String:
     return String().with_variant(String(collation="C"), "postgresql")
 
 
-tickets = Table(
+class Day(TypeDecorator[date]):
+    """A day. Text to ClickHouse, like every time."""
+
+    impl = Date()
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[Any]:
+        return date
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return String() if is_clickhouse(dialect) else Date()
+
+    def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
+        return value.isoformat() if value is not None and is_clickhouse(dialect) else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> date | None:
+        return date.fromisoformat(value) if isinstance(value, str) else value
+
+
+class _AsJson(FunctionElement[str]):
+    """An array as ClickHouse's JSON text, which every driver reads alike; elsewhere the array itself."""
+
+    type = String()
+    inherit_cache = True
+
+
+@compiles(_AsJson)
+def _itself(element: _AsJson, compiler: SQLCompiler, **kw: Any) -> str:
+    return compiler.process(element.clauses, **kw)
+
+
+@compiles(_AsJson, "clickhouse")
+@compiles(_AsJson, "clickhousedb")
+def _to_json(element: _AsJson, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"toJSONString({compiler.process(element.clauses, **kw)})"
+
+
+class Words(TypeDecorator[list[str]]):
+    """A list of texts; to read only."""
+
+    impl = String()
+    cache_ok = True
+
+    @property
+    def python_type(self) -> type[Any]:
+        return list
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return String() if is_clickhouse(dialect) else ARRAY(String())
+
+    def column_expression(self, column: Any) -> Any:
+        return type_coerce(_AsJson(column), self)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> list[str] | None:
+        words: list[str] | None = json.loads(value) if isinstance(value, str) else value
+        return words
+
+
+CONTRACT: Final[dict[str, dict[str, Any]]] = json.loads((files("forge_api") / "gold.json").read_text("utf-8"))
+"""Table to its description and its columns: name to ClickHouse type and meaning."""
+_TYPES: Final[dict[str, TypeEngine[Any]]] = {
+    "String": text(),
+    "DateTime64(6, 'UTC')": UtcDateTime(),
+    "DateTime('UTC')": UtcDateTime(digits=0),
+    "Date": Day(),
+    "UInt32": BigInteger(),
+    "UInt64": BigInteger(),
+    "Int64": BigInteger(),
+    "Float64": Double(),
+    "Decimal(38, 12)": Money(),
+    "Bool": Flag(),
+    "Array(String)": Words(),
+}
+
+
+def _gold(name: str, only: Container[str] | None = None) -> Table:
+    """The table by the contract, its columns' meanings as their comments; `only` some of its columns."""
+    columns = []
+    for column, (said, meaning) in CONTRACT[name]["columns"].items():
+        if only is not None and column not in only:
+            continue
+        bare = re.sub(r"^Nullable\((.*)\)$", r"\1", said)
+        columns.append(Column(column, _TYPES[bare], nullable=bare != said, comment=meaning))
+    return Table(name, metadata, *columns, comment=CONTRACT[name]["description"])
+
+
+tickets = _gold(
     "tickets",
-    metadata,
-    Column("ticket_key", text(), primary_key=True),
-    Column("project_key", text()),
-    Column("summary", text()),
-    Column("issue_type", text()),
-    Column("status", text()),
-    Column("status_category", text()),
-    Column("assignee_name", text()),
-    Column("created_at", UtcDateTime()),
-    Column("started_at", UtcDateTime()),
-    Column("resolved_at", UtcDateTime()),
-    Column("lead_time_seconds", Double()),
-    Column("cycle_time_seconds", Double()),
-    Column("pull_requests", BigInteger()),
-    Column("merged_pull_requests", BigInteger()),
-    Column("first_commit_at", UtcDateTime()),
-    Column("first_merged_at", UtcDateTime()),
-    Column("reviews", BigInteger()),
-    Column("changes_requested", BigInteger()),
-    Column("traces", BigInteger()),
-    Column("llm_calls", BigInteger()),
-    Column("input_tokens", BigInteger()),
-    Column("output_tokens", BigInteger()),
-    Column("cost_usd", Money()),
-    Column("is_done", Flag()),
-    Column("in_jira", Flag(), nullable=False),
+    only=(
+        "ticket_key",
+        "project_key",
+        "summary",
+        "issue_type",
+        "status",
+        "status_category",
+        "assignee_name",
+        "created_at",
+        "started_at",
+        "resolved_at",
+        "lead_time_seconds",
+        "cycle_time_seconds",
+        "pull_requests",
+        "merged_pull_requests",
+        "first_commit_at",
+        "first_merged_at",
+        "reviews",
+        "changes_requested",
+        "traces",
+        "llm_calls",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "is_done",
+        "in_jira",
+    ),
 )
-
-ticket_costs = Table(
+ticket_costs = _gold(
     "ticket_costs",
-    metadata,
-    Column("ticket_key", text(), nullable=False),
-    Column("stage", text(), nullable=False),
-    Column("model", text(), nullable=False),
-    Column("traces", BigInteger(), nullable=False),
-    Column("llm_calls", BigInteger(), nullable=False),
-    Column("input_tokens", BigInteger(), nullable=False),
-    Column("output_tokens", BigInteger(), nullable=False),
-    Column("total_tokens", BigInteger(), nullable=False),
-    Column("cost_usd", Money(), nullable=False),
-    Column("link_method", text(), nullable=False),
+    only=(
+        "ticket_key",
+        "stage",
+        "model",
+        "traces",
+        "llm_calls",
+        "input_tokens",
+        "output_tokens",
+        "total_tokens",
+        "cost_usd",
+        "link_method",
+    ),
 )
-
-platform_hourly = Table(
-    "platform_hourly",
-    metadata,
-    Column("hour", UtcDateTime(digits=0), nullable=False),
-    Column("query", text(), nullable=False),
-    Column("metric", text(), nullable=False),
-    Column("series", BigInteger(), nullable=False),
-    Column("samples", BigInteger(), nullable=False),
-    Column("average", Double(), nullable=False),
-    Column("minimum", Double(), nullable=False),
-    Column("maximum", Double(), nullable=False),
-)
-
-coverage = Table(
-    "coverage",
-    metadata,
-    Column("source", text(), nullable=False),
-    Column("type", text(), nullable=False),
-    Column("available", Flag(), nullable=False),
-    Column("rows", BigInteger(), nullable=False),
-    Column("newest_event_at", UtcDateTime()),
-    Column("loads", BigInteger(), nullable=False),
-    Column("last_load_at", UtcDateTime()),
-)
+platform_hourly = _gold("platform_hourly")
+coverage = _gold("coverage")
+metrics = _gold("metrics")
+ticket_timeline = _gold("ticket_timeline")
+ticket_stage_times = _gold("ticket_stage_times")
+cost_attribution = _gold("cost_attribution")
+approval_funnel = _gold("approval_funnel")
+change_lead_times = _gold("change_lead_times")
+deployment_outcomes = _gold("deployment_outcomes")
+pull_request_flow = _gold("pull_request_flow")
+agent_runs = _gold("agent_runs")
+quality_outcomes = _gold("quality_outcomes")
+data_quality = _gold("data_quality")
+dora_metrics = _gold("dora_metrics")
+pull_request_metrics = _gold("pull_request_metrics")
+ci_metrics = _gold("ci_metrics")
+ticket_flow = _gold("ticket_flow")
+ticket_ageing = _gold("ticket_ageing")
+agent_metrics = _gold("agent_metrics")
+approval_funnel_metrics = _gold("approval_funnel_metrics")
+approver_load = _gold("approver_load")
+quality_metrics = _gold("quality_metrics")

@@ -1,4 +1,4 @@
-"""docs/metrics.md and docs/gold.md, made from the gold models: each number is defined once, there.
+"""docs/metrics.md, docs/gold.md and the API's gold.json, made from the gold models: each number is defined once, there.
 
 `python -m forge_transform.reference [--check]`, in a clone of the project.
 """
@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import yaml
 
 from forge_transform.project import project_dir
 
-METRICS, GOLD = Path("docs/metrics.md"), Path("docs/gold.md")
+METRICS, GOLD, CONTRACT = Path("docs/metrics.md"), Path("docs/gold.md"), Path("api/forge_api/gold.json")
 _MADE = "<!-- Made from dbt/models/gold by `make generate`; do not edit by hand. -->\n"
 _METRICS = f"""\
 # What each number means
@@ -87,6 +88,18 @@ def gold_page() -> str:
     return _GOLD + "\n".join(line for model in gold_models() for line in _table(model)) + "\n"
 
 
+def contract() -> str:
+    """api/forge_api/gold.json: the tables with their columns, for the API, which imports nothing of this room."""
+    tables = {
+        model["name"]: {
+            "description": _sentence(model["description"]),
+            "columns": {c["name"]: [c["data_type"], _sentence(c["description"])] for c in model["columns"]},
+        }
+        for model in gold_models()
+    }
+    return json.dumps(tables, indent=1, ensure_ascii=False) + "\n"
+
+
 def _entry(kpi: dict[str, Any]) -> list[str]:
     columns = ", ".join(f"`{column}`" for column in _together(kpi["columns"]))
     path = f"dbt/models/gold/{kpi['model']}.sql"
@@ -138,7 +151,7 @@ def _cell(text: str) -> str:
 def main() -> int:
     """Write the pages, or with --check say which is not current."""
     stale = 0
-    for page, text in ((METRICS, metrics_page()), (GOLD, gold_page())):
+    for page, text in ((METRICS, metrics_page()), (GOLD, gold_page()), (CONTRACT, contract())):
         if "--check" not in sys.argv:
             page.write_text(text, encoding="utf-8")
         elif not page.exists() or page.read_text(encoding="utf-8") != text:

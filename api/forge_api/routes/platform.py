@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from forge_api.models import PlatformHour, PlatformPage
 from forge_api.problems import documented
 from forge_api.queries import PlatformFilter
-from forge_api.routes.shared import GoldStore, Moment, PageToken, TaggedRoute, Word, link_next
+from forge_api.routes.shared import GoldStore, Moment, PageToken, TaggedRoute, Word, finite, link_next
 
 router = APIRouter(tags=["platform"], route_class=TaggedRoute)
 
@@ -37,9 +36,4 @@ def list_platform(
     wanted = PlatformFilter(query=query.query, metric=query.metric, after=query.after, before=query.before)
     page = gold.platform(wanted, query.next, query.limit)
     link_next(request, response, page.next)
-    return PlatformPage(items=[PlatformHour(**_finite(row)) for row in page.rows], next=page.next)
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN and no infinity, Prometheus has both."""
-    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
+    return PlatformPage(items=[PlatformHour(**finite(row)) for row in page.rows], next=page.next)

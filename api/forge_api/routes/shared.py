@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Coroutine
 from datetime import UTC, date, datetime, time
+from math import isfinite
 from typing import Annotated, Any, cast
 
 from fastapi import Depends, Query, Request, Response
@@ -41,12 +42,26 @@ def _in_utc(value: datetime) -> datetime:
 Moment = Annotated[datetime, BeforeValidator(_day_begins), AfterValidator(_in_utc)]
 """RFC 3339, or a day, which begins at midnight UTC; without an offset it is UTC."""
 
+
+def _in_range(value: date) -> date:
+    if not date(1970, 1, 2) <= value <= date(2106, 1, 1):
+        raise ValueError("the day must lie between 1970 and 2106")
+    return value
+
+
+Day = Annotated[date, AfterValidator(_in_range)]
+
 Word = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
 """Text for a comparison; PostgreSQL knows no NUL."""
 
 PageToken = Annotated[
     str | None, Query(max_length=2000, description="`next` of the page before; needs the same filters.")
 ]
+
+
+def finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN and no infinity, Prometheus and Langfuse have both."""
+    return {name: None if isinstance(value, float) and not isfinite(value) else value for name, value in row.items()}
 
 
 def link_next(request: Request, response: Response, token: str | None) -> None:

@@ -14,42 +14,23 @@ import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import clickhouse_connect
 import pytest
+from forge_api.listings import ENTITIES, PATHS, SERIES, TIMELINE
 from forge_api.repository import Gold
 from forge_api.store import Store
-from forge_api.tables import metadata
-from sqlalchemy import create_engine, make_url, text
+from forge_api.tables import CONTRACT, metadata
+from sqlalchemy import Column, Table, create_engine, make_url, text
 
 from tests.conftest import StoreServer, start_store, stop_store
 
 Row = dict[str, Any]
 BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
-
-# The contract of docs/gold.md, in ClickHouse's own types.
-CLICKHOUSE_TABLES = {
-    "tickets": """ticket_key String, project_key Nullable(String), summary Nullable(String),
-        issue_type Nullable(String), status Nullable(String), status_category Nullable(String),
-        assignee_name Nullable(String),
-        created_at Nullable(DateTime64(6, 'UTC')), started_at Nullable(DateTime64(6, 'UTC')),
-        resolved_at Nullable(DateTime64(6, 'UTC')), lead_time_seconds Nullable(Float64),
-        cycle_time_seconds Nullable(Float64), pull_requests Nullable(UInt64), merged_pull_requests Nullable(UInt64),
-        first_commit_at Nullable(DateTime64(6, 'UTC')), first_merged_at Nullable(DateTime64(6, 'UTC')),
-        reviews Nullable(UInt64), changes_requested Nullable(UInt64), traces Nullable(UInt64),
-        llm_calls Nullable(UInt64), input_tokens Nullable(Int64), output_tokens Nullable(Int64),
-        cost_usd Nullable(Decimal(38, 12)), is_done Nullable(Bool), in_jira Bool""",
-    "ticket_costs": """ticket_key String, stage String, model String, traces UInt64, llm_calls UInt64,
-        input_tokens Int64, output_tokens Int64, total_tokens Int64, cost_usd Decimal(38, 12), link_method String""",
-    "platform_hourly": """hour DateTime('UTC'), query String, metric String, series UInt64, samples UInt64,
-        average Float64, minimum Float64, maximum Float64""",
-    "coverage": """source String, type String, available Bool, rows UInt64,
-        newest_event_at Nullable(DateTime64(6, 'UTC')), loads UInt64, last_load_at Nullable(DateTime64(6, 'UTC'))""",
-}
 
 BEGIN = datetime(2026, 9, 1, tzinfo=UTC)
 ODD_SUMMARIES = ['it\'s 100% "done"', "back\\slash \\' and %s {x}", "two\nlines\tand a tab", "Größe ändern ☃", ""]
@@ -102,7 +83,68 @@ def make_rows(count: int = 60, seed: int = 7) -> dict[str, list[Row]]:
     ]
     names = ("source", "type", "available", "rows", "newest_event_at", "loads", "last_load_at")
     coverage = [dict(zip(names, values, strict=True)) for values in sources]
-    return {"tickets": tickets, "ticket_costs": costs, "platform_hourly": hours, "coverage": coverage}
+    made = {"tickets": tickets, "ticket_costs": costs, "platform_hourly": hours, "coverage": coverage}
+    made["metrics"] = [
+        _any_row(rng, metadata.tables["gold.metrics"], number)
+        | {"metric": f"m{number}", "model": name, "drill_down": "tickets"}
+        | {"missing_sources": ["langfuse", "jira"] if name == "quality_metrics" else []}
+        for number, name in enumerate(PATHS)
+    ]
+    for table in metadata.sorted_tables:
+        if table.name not in made:
+            made[table.name] = _rows(rng, table, [t["ticket_key"] for t in tickets[:3]])
+    return made
+
+
+CHOICES: dict[str, list[Any]] = {
+    "period": ["day", "week"],
+    "scope": ["all", "team"],
+    "scope_value": ["", "core", "web"],
+    "ticket_outcome": ["done", "open", "unattributed"],
+    "ref": ["https://github.example/acme/web/pull/1", "trace-1"],
+    "rejection_reasons": [[], ["Too broad"], ["Too broad", 'it\'s "odd", [really]']],
+}
+
+
+def _rows(rng: random.Random, table: Table, ticket_keys: list[str]) -> list[Row]:
+    """Rows of any table, alike in no key of a list."""
+    listing = next((each for each in (*SERIES, *ENTITIES, TIMELINE) if each.table is table), None)
+    names = [name.removeprefix("-") for name in listing.order] if listing else [column.name for column in table.columns]
+    names += ["ticket_key"] if listing is TIMELINE else [name for name in ("period", "scope") if name in table.c]
+    found: dict[tuple[Any, ...], Row] = {}
+    for number in range(160):
+        row = _any_row(rng, table, number)
+        if table.name == "ticket_timeline":
+            row["ticket_key"] = rng.choice(ticket_keys)
+        found[tuple(row[name] for name in names)] = row
+    return list(found.values())
+
+
+def _any_row(rng: random.Random, table: Table, number: int) -> Row:
+    return {column.name: _any_value(rng, column, number) for column in table.columns}
+
+
+def _any_value(rng: random.Random, column: Column[Any], number: int) -> Any:
+    if column.name in CHOICES:
+        return rng.choice(CHOICES[column.name])
+    if column.nullable and rng.random() < 0.2:
+        return None
+    kind = column.type.python_type
+    if kind is bool:
+        return rng.random() < 0.5
+    if kind is int:
+        return number if column.name == "sequence" else rng.randint(0, 50)
+    if kind is float:
+        return rng.choice([0.0, 0.5, rng.random() * 1e5])
+    if kind is Decimal:
+        return Decimal(rng.randint(0, 10**13)).scaleb(-12)
+    if kind is date:
+        return BEGIN.date() + timedelta(days=7 * rng.randint(0, 9))
+    if kind is datetime:
+        return BEGIN + timedelta(seconds=rng.randint(0, 10**6), microseconds=rng.choice([0, 1]))
+    if kind is list:
+        return rng.choice([[], ["one"], ["one", "zwei ☃"]])
+    return rng.choice(["", "one", "two ☃", "it's"])
 
 
 def _ticket(rng: random.Random, number: int) -> Row:
@@ -157,7 +199,11 @@ def fill_clickhouse(dsn: str, rows: dict[str, list[Row]]) -> None:
         host=url.host, port=url.port, username=url.username, password=url.password, autogenerate_session_id=False
     )
     client.command("create database if not exists gold")
-    for table, columns in CLICKHOUSE_TABLES.items():
+    for table in rows:
+        kinds = {name: said for name, (said, _) in CONTRACT[table]["columns"].items()}
+        columns = ", ".join(
+            f"{column.name} {kinds[column.name]}" for column in metadata.tables[f"gold.{table}"].columns
+        )
         client.command(f"create or replace table gold.{table} ({columns}) engine = MergeTree order by tuple()")
         if rows[table]:
             names = list(rows[table][0])

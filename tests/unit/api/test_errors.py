@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 from forge_api.app import create_app
 from forge_api.auth import Tokens
+from forge_api.listings import ENTITIES, SERIES, TIMELINE
 from forge_api.problems import MEDIA_TYPE, Problem
 from forge_api.store import GoldMissingError, StoreTimeoutError
 
@@ -59,6 +60,10 @@ def test_there_are_routes_to_test() -> None:
         "/api/v1/summary",
         "/api/v1/coverage",
         "/api/v1/platform",
+        "/api/v1/metrics",
+        "/api/v1/costs",
+        "/api/v1/approvals/funnel",
+        *(f"/api/v1{listing.path}" for listing in (*SERIES, *ENTITIES, TIMELINE)),
     }
     assert {"Problem", "FieldError"} <= set(DOCUMENT["components"]["schemas"])
     references = set(re.findall(r"#/components/schemas/(\w+)", json.dumps(DOCUMENT)))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from forge_api.keyset import InvalidTokenError, SortKey, after, decode, encode, fingerprint
 from forge_api.queries import TICKET_SORTS, ticket_order
-from forge_api.tables import tickets
+from forge_api.tables import cost_attribution, tickets
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -96,3 +96,14 @@ def test_nothing_but_nulls_comes_after_the_last_value() -> None:
     assert "cost_usd < " in after_value and "cost_usd IS NULL" in after_value and "ticket_key > " in after_value
     after_null = str(after(keys, [None, "k"]))
     assert "cost_usd IS NULL AND" in after_null and "<" not in after_null
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("day", "2026-13-01"), ("day", "0001-01-01"), ("day", "9999-01-01"), ("day", 5), ("is_failed_run", 1)],
+)
+def test_forged_days_and_flags_are_refused(column: str, value: Any) -> None:
+    keys = [SortKey(cost_attribution.c[column])]
+    content = json.dumps([fingerprint(QUESTION), [value]])
+    with pytest.raises(InvalidTokenError):
+        decode(keys, base64.urlsafe_b64encode(content.encode()).decode(), QUESTION)

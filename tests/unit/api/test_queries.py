@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from forge_api import queries
+from forge_api import listings, queries
+from forge_api.listings import ENTITIES, SERIES, TIMELINE, Wanted
 from forge_api.queries import PlatformFilter, TicketFilter
 from sqlalchemy import Select, create_engine
 from sqlalchemy.engine import Dialect
@@ -51,6 +52,10 @@ def test_what_the_caller_says_is_bound(dialect: Dialect) -> None:
     sql = str(compiled(query, dialect))
     assert "said" not in sql and "98765" not in sql and "2026" not in sql
     assert "said" not in str(compiled(queries.one_ticket("said-key"), dialect))
+    wanted = Wanted({"stage": ["said"]}, ["model"], MOMENT.date(), MOMENT.date())
+    for asked in (listings.rows(ENTITIES[3], wanted, [MOMENT, "said", "said"], 5), queries.costs_over(wanted)):
+        sql = str(compiled(asked, dialect))
+        assert "said" not in sql and "2026" not in sql
     platform = PlatformFilter(query=["said"], metric=["said"], after=MOMENT, before=MOMENT)
     assert "said" not in str(compiled(queries.list_platform(platform, [MOMENT, "said", "said"], 5), dialect))
 
@@ -65,6 +70,11 @@ def test_what_the_caller_says_is_bound(dialect: Dialect) -> None:
         queries.by_project(),
         queries.by_stage_and_model(),
         queries.list_coverage(),
+        queries.list_metrics(),
+        queries.missing_sources("dora_metrics"),
+        queries.rejection_reasons(Wanted({})),
+        queries.cost_groups(Wanted({}, ["stage"]), None, 5)[0],
+        *(listings.rows(listing, Wanted({}), None, 5) for listing in (*SERIES, *ENTITIES, TIMELINE)),
         queries.probe(),
     ],
     ids=lambda query: " ".join(str(query).split())[:40],
