@@ -12,6 +12,7 @@ from forge_operator.cache import Cache, ChildKey, Entry, digest_of, hash_of
 from forge_operator.intent import changed_by, differences
 from forge_operator.names import (
     MANAGED_BY_LABEL,
+    STACK,
     STACK_LABEL,
     Key,
     Manifest,
@@ -134,7 +135,7 @@ class Applier:
                 entry.packed = None
                 held[child] = (intent, entry.digest)
                 return None
-        elif told := await self._taken(uid, manifest):
+        elif told := await self._taken(key, uid, manifest):
             return Refusal(manifest, told)
         try:
             after = await self._write(manifest, drifted=live is not None)
@@ -168,11 +169,13 @@ class Applier:
         meta = manifest["metadata"]
         return entry.whole() or await self._api.get(kind_of(manifest), meta["namespace"], meta["name"])
 
-    async def _taken(self, uid: str, manifest: Manifest) -> str:
+    async def _taken(self, key: Key, uid: str, manifest: Manifest) -> str:
         """Whose the name is already; empty when it is free or the stack's own.
 
         A forced apply would take over anybody's object, and the end of the stack would delete it. What carries the
-        stack's labels and has no owner was brought back from a backup, and is taken.
+        stack's labels and has no owner was brought back from a backup, and is taken. Raises ApiError when it was left
+        behind by a stack that is deleted without its children, the news of which is on its way: what a stack that is
+        gone owns would be deleted.
         """
         meta = manifest["metadata"]
         found = await self._api.peek(kind_of(manifest), meta["namespace"], meta["name"])
@@ -180,6 +183,9 @@ class Applier:
             return ""
         same = all(label(found, name) == label(manifest, name) for name in (MANAGED_BY_LABEL, STACK_LABEL))
         if same and not controller_uid(found):
+            stack = await self._api.peek(STACK, *key)
+            if stack is None or stack["metadata"]["uid"] != uid or "deletionTimestamp" in stack["metadata"]:
+                raise ApiError(409, "Conflict", "the stack is about to go, or gone")
             return ""
         owner = next(
             (f"{o['kind']} {o['name']}" for o in found["metadata"].get("ownerReferences", [])), "somebody else"

@@ -3,6 +3,7 @@ so, nothing of others is touched, and the rest of the stack goes on."""
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -108,14 +109,17 @@ class Operator:
         known = (self._stacks, self._cache, self._credentials, self.told)
         self.reconciler = Reconciler(api, make_settings(), *known)
 
+    def hear(self) -> None:
+        for kind, name in list(self._objects.kept):
+            item = self._objects.versioned(kind, name)
+            if kind == "ObservabilityStack":
+                self._stacks.put(item)
+            elif kind in CHILDREN and kind != "Secret":
+                self._cache.put(item)
+
     async def passes(self, times: int = 2) -> float:
         for _ in range(times):
-            for kind, name in list(self._objects.kept):
-                item = self._objects.versioned(kind, name)
-                if kind == "ObservabilityStack":
-                    self._stacks.put(item)
-                elif kind in CHILDREN and kind != "Secret":
-                    self._cache.put(item)
+            self.hear()
             delay = await self.reconciler.reconcile(KEY)
         assert delay is not None
         return delay
@@ -177,6 +181,28 @@ async def test_what_came_back_from_a_backup_is_taken() -> None:
     objects = cluster(theirs("Service", "acme-api", labels=ours))
     await reconcile(objects)
     assert "mark" not in objects.kept["Service", "acme-api"]
+
+
+@pytest.mark.parametrize("gone", [False, True])
+async def test_what_a_deletion_left_behind_is_not_taken_back(gone: bool) -> None:
+    """`--cascade=orphan`: that the children have no owner any more may be heard of before the stack's deletion is."""
+    objects = cluster()
+    operator = Operator(objects)
+    await operator.passes()
+    operator.hear()
+    for (kind, _), item in objects.kept.items():
+        if kind in CHILDREN:
+            item["metadata"].pop("ownerReferences", None)
+    stack = objects.kept.pop(("ObservabilityStack", "acme"))
+    operator.hear()
+    if not gone:
+        stack["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+        objects.kept["ObservabilityStack", "acme"] = stack
+    objects.calls.clear()
+    for _ in range(2):
+        with contextlib.suppress(ApiError):  # it is tried again
+            assert await operator.reconciler.reconcile(KEY) is None
+    assert objects.calls == []
 
 
 async def test_a_refused_transform_is_told_in_the_status_and_tried_again() -> None:
