@@ -85,6 +85,17 @@ def run(*command: str | Path, quiet: bool = True, **options: object) -> str:
     return str(done.stdout)
 
 
+def fetch(*command: str | Path, **options: object) -> str:
+    """`run` of what asks a registry, which may fail to answer: three times at most, after ever longer pauses."""
+    for pause in (10, 60):
+        try:
+            return run(*command, **options)  # type: ignore[arg-type]
+        except MachineError as error:
+            print(f"{error}\nagain in {pause} s ...", end=" ", file=sys.stderr, flush=True)
+            time.sleep(pause)
+    return run(*command, **options)  # type: ignore[arg-type]
+
+
 def answers(*command: str | Path, timeout: float = 20) -> bool:
     """Whether a command exists and ends with success in time."""
     try:
@@ -109,12 +120,13 @@ def ensure_packages(names: Iterable[str]) -> None:
             "or start a Docker engine and everything here uses that instead."
         )
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    install = ("apt-get", "install", "-y", "-q", "--no-install-recommends", *missing)
+    apt = ("apt-get", "-q", "-o=DPkg::Lock::Timeout=600", "-o=Acquire::Retries=3")
+    install = (*apt, "install", "-y", "--no-install-recommends", *missing)
     with step(f"installing Debian packages {' '.join(missing)}"), _no_services():
         try:
             run(*install, env=environment)
         except MachineError:  # no package lists yet, or stale ones
-            run("apt-get", "update", "-q", env=environment)
+            run(*apt, "update", env=environment)
             run(*install, env=environment)
 
 
@@ -164,9 +176,9 @@ def _build_module(package: str, version: str, to: Path) -> None:
         if package.startswith(module):
             require = f"require {module} {version}\nreplace {module} => {repository} {version}\n"
             (to / "go.mod").write_text(f"module tool\ngo 1.24.0\n{require}")
-            run("go", "build", "-mod=mod", *flags, "-o", f"{to}/", package, cwd=to, env=environment)
+            fetch("go", "build", "-mod=mod", *flags, "-o", f"{to}/", package, cwd=to, env=environment)
             return
-    run("go", "install", *flags, f"{package}@{version}", env=environment | {"GOBIN": str(to)})
+    fetch("go", "install", *flags, f"{package}@{version}", env=environment | {"GOBIN": str(to)})
 
 
 def _ensure_kube() -> Path:
@@ -178,7 +190,7 @@ def _ensure_kube() -> Path:
                 stamp = f"-X {version}.gitVersion=v{KUBERNETES} -X {version}.gitMajor=1 -X {version}.gitMinor=34"
                 flags = ("-trimpath", "-buildvcs=false", f"-ldflags=-s -w {stamp}")
                 for package in ("./pause", "."):
-                    run("go", "build", *flags, "-o", f"{staged}/", package, cwd=KUBE_MODULE, env=_go_environment())
+                    fetch("go", "build", *flags, "-o", f"{staged}/", package, cwd=KUBE_MODULE, env=_go_environment())
         for name in ("pause", *KUBE_LINKS):
             _link(built.with_name("pause") if name == "pause" else built, name)
         return _link(built, "kube")

@@ -63,7 +63,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
     running = start("--metrics-days", "2", log=log)
     yield running
     running.process.terminate()
-    assert running.process.wait(20) == 0, log.read_text()
+    assert running.process.wait(60) == 0, log.read_text()
 
 
 def moment(text: str | None) -> datetime | None:
@@ -276,7 +276,7 @@ def test_it_stops_with_its_child_and_leaves_nothing(tmp_path: Path) -> None:
         del os.environ["FORGE_WORK_DIR"]
     assert list(work.iterdir())
     running.process.send_signal(signal.SIGINT)
-    assert running.process.wait(20) == 0
+    assert running.process.wait(60) == 0
     assert list(work.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{running.urls['prometheus']}/-/ready")

@@ -25,6 +25,7 @@ from forge_operator.names import CHILDREN, EVENT, SECRETS_ANNOTATION, SERVICE_MO
 from forge_operator.settings import IMAGES, Settings
 from forge_stack.model import ObservabilityStack
 from kubectl import command, eventually
+from machine import bin_folder
 from operator_process import Operator
 from plane import Plane
 
@@ -168,7 +169,11 @@ class Cluster:
 async def proxied(plane: Plane) -> AsyncIterator[Cluster]:
     """A cluster whose children and Events are followed."""
     process = await asyncio.create_subprocess_exec(
-        "kubectl", f"--kubeconfig={plane.kubeconfig}", "proxy", "--port=0", stdout=asyncio.subprocess.PIPE
+        bin_folder() / "kubectl",
+        f"--kubeconfig={plane.kubeconfig}",
+        "proxy",
+        "--port=0",
+        stdout=asyncio.subprocess.PIPE,
     )
     try:
         assert process.stdout is not None
@@ -187,7 +192,9 @@ async def proxied(plane: Plane) -> AsyncIterator[Cluster]:
 
 
 def served(plane: Plane) -> str:
-    return command("kubectl", f"--kubeconfig={plane.kubeconfig}", "get", "servicemonitors", "-A", check=False)
+    return command(
+        str(bin_folder() / "kubectl"), f"--kubeconfig={plane.kubeconfig}", "get", "servicemonitors", "-A", check=False
+    )
 
 
 @pytest.fixture(scope="module")

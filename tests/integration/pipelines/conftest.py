@@ -201,7 +201,7 @@ class Forge:
 
     def finish(self, source: dict[str, Any], process: subprocess.Popen[str]) -> Loaded:
         """Wait for a load's end."""
-        stdout, stderr = process.communicate(timeout=300)
+        stdout, stderr = process.communicate(timeout=900)
         summary = self.folder / source["name"] / "summary"
         return Loaded(process.returncode, stdout, stderr, json.loads(summary.read_text()) if summary.exists() else {})
 

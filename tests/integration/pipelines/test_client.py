@@ -24,7 +24,9 @@ from forge_pipelines.answers import Patience
 from forge_pipelines.http import UNCHANGED, Api
 from forge_pipelines.problems import LoadError, RateLimited, Stopped
 
-FAST = Patience(first_wait=0.01, unasked_limit_wait=0.05, total_wait=5.0, answer_seconds=1.0)
+FAST = Patience(first_wait=0.01, unasked_limit_wait=0.05, total_wait=5.0)
+HASTY = Patience(first_wait=0.01, unasked_limit_wait=0.05, total_wait=5.0, answer_seconds=1.0)
+"""For answers that never end."""
 
 
 def api(url: str, **values: Any) -> Api:
@@ -47,7 +49,7 @@ def api(url: str, **values: Any) -> Api:
 )
 def test_trouble_that_passes_is_got_over(scripted: Any, trouble: dict[str, Any]) -> None:
     scripted.replies(reply(**trouble), reply(**trouble), reply(body={"rows": [1]}))
-    client = api(scripted.url)
+    client = api(scripted.url, patience=HASTY if "drip" in trouble else FAST)
     assert client.get("/rows", what="rows") == {"rows": [1]}
     assert client.requests == 3 == len(scripted.calls) and client.retries == 2
 
@@ -67,13 +69,13 @@ def test_a_limit_that_outlasts_the_patience_stops_the_load(scripted: Any) -> Non
 
 
 def test_a_signal_ends_a_wait(scripted: Any) -> None:
-    scripted.replies(reply(status=429, headers={"Retry-After": "4"}))
+    scripted.replies(reply(status=429, headers={"Retry-After": "300"}))
     stop = threading.Event()
     threading.Timer(0.2, stop.set).start()
-    started = datetime.now(UTC)
+    started = time.monotonic()
     with pytest.raises(Stopped, match="signal"):
-        api(scripted.url, stop=stop).get("/x", what="rows")
-    assert datetime.now(UTC) - started < timedelta(seconds=2)
+        api(scripted.url, stop=stop, patience=Patience(total_wait=600)).get("/x", what="rows")
+    assert time.monotonic() - started < 60
 
 
 @pytest.mark.parametrize(
@@ -99,7 +101,7 @@ def test_trouble_that_stays_is_told_with_its_remedy(
 ) -> None:
     scripted.replies(reply(**values))
     with pytest.raises(LoadError, match=f"(?s){text}") as found:
-        api(scripted.url).get("/x", what="rows")
+        api(scripted.url, patience=HASTY if "drip" in values else FAST).get("/x", what="rows")
     assert found.value.reason == reason
     assert "t0p-s3cret" not in str(found.value)
 
@@ -139,7 +141,7 @@ def test_headers_that_drip_and_a_silent_server_hold_no_load() -> None:
                 connection.recv(65536)
                 asked.set()
                 connection.sendall(b"HTTP/1.1 200 OK\r\n")
-                for letter in range(90):
+                for letter in range(900):
                     connection.sendall(b"X-%d: y\r\n" % letter)
                     time.sleep(0.1)
 
@@ -158,7 +160,7 @@ def test_headers_that_drip_and_a_silent_server_hold_no_load() -> None:
         threading.Thread(target=lambda: (asked.wait(), stop.set()), daemon=True).start()
         with pytest.raises(Stopped):
             api(url, stop=stop, patience=Patience()).get("/x", what="rows")
-        assert time.monotonic() - begun < 5, "a signal is heard while nothing comes"
+        assert time.monotonic() - begun < 60, "a signal is heard while nothing comes"
         server.shutdown(socket.SHUT_RDWR)
 
 
@@ -401,7 +403,7 @@ def proxy() -> Iterator[Any]:
                 self.send_response(200)
                 self.end_headers()
                 pairs = {self.connection: there, there: self.connection}
-                while ready := select.select(list(pairs), [], [], 5)[0]:
+                while ready := select.select(list(pairs), [], [], 60)[0]:
                     for one in ready:
                         if not (data := one.recv(65536)):
                             self.close_connection = True

@@ -47,7 +47,7 @@ def table_of(*extra):
 def invented(forge: Any, folder: Path, name: str, program: str) -> list[dict[str, Any]]:
     """Loads of a source that only a test knows, in a process of their own; the summaries of the loads."""
     command = [sys.executable, "-c", INVENTED + program, forge.dsn, str(folder), name]
-    done = subprocess.run(command, env=forge.env, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, env=forge.env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
@@ -189,7 +189,7 @@ window = datetime(2025, 1, 1, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC)
 def test_a_backfill_that_was_killed_goes_on_where_it_was(forge: Any, tmp_path: Path) -> None:
     invented(forge, tmp_path / "0", "filling", BACKFILL + "run(table, ordinary)")
     command = [sys.executable, "-c", INVENTED + BACKFILL + "run(table, pages, window)", forge.dsn]
-    killed = subprocess.run([*command, str(tmp_path / "a"), "filling"], env=forge.env, capture_output=True, timeout=60)
+    killed = subprocess.run([*command, str(tmp_path / "a"), "filling"], env=forge.env, capture_output=True, timeout=300)
     assert killed.returncode == -signal.SIGKILL
     stored = forge.rows("select count() from bronze.filling_things final where id like '2025-%'")[0][0]
     assert stored == 30, "of eight pages, the slices of the first six were committed"
@@ -256,18 +256,18 @@ def test_a_load_that_did_not_end_hides_no_older_rows_for_ever(forge: Any, tmp_pa
         return [sys.executable, "-c", INVENTED + ORPHANS + step, forge.dsn, str(tmp_path / str(len(step))), "orphans"]
 
     first = "run(table, pages([('a', days[0], 'old'), ('b', days[0], 'old'), ('c', days[0], 'old')]))"
-    subprocess.run(program(first), env=forge.env, check=True, timeout=60, capture_output=True)
+    subprocess.run(program(first), env=forge.env, check=True, timeout=300, capture_output=True)
     # A backfill that is killed: 'a' as it was, 'b' newer, 'd' for the first time.
     rows = "[('a', days[0], 'old'), ('b', days[1], 'left'), ('c', days[1], 'left'), ('d', days[1], 'left')]"
     step = f"killed_before_the_commit()\nrun(table, pages({rows}), (days[0], days[1]))"
-    killed = subprocess.run(program(step), env=forge.env, timeout=60, capture_output=True)
+    killed = subprocess.run(program(step), env=forge.env, timeout=300, capture_output=True)
     assert killed.returncode == -signal.SIGKILL
     assert forge.rows(silver) == [("a", "old"), ("b", "old"), ("c", "old")], "what is not committed is not seen"
     forge.store.command("optimize table bronze.orphans_things final")
     assert forge.rows(silver) == [], "a merge has taken the older rows away"
     # The next load reads 'c' alone, which is newer than what was left or as old but read later.
     step = "run(table, pages([('c', days[1], 'new')]))"
-    subprocess.run(program(step), env=forge.env, check=True, timeout=60, capture_output=True)
+    subprocess.run(program(step), env=forge.env, check=True, timeout=300, capture_output=True)
     whole = [("a", "old"), ("b", "left"), ("c", "new"), ("d", "left")]
     assert forge.rows(silver) == whole
     forge.store.command("optimize table bronze.orphans_things final")

@@ -90,7 +90,7 @@ def test_a_login_page_fails_a_load_and_not_the_next(exact: Any, names: dict[str,
     exact.assert_all(names)
 
 
-@pytest.mark.timeout(1500)
+@pytest.mark.timeout(3000)
 @pytest.mark.parametrize("fault", ["hostile"])
 def test_all_of_it_at_once(exact: Any, names: dict[str, str], fault: str) -> None:
     exact.organisation.ask("/faults", {"profile": fault, "seed": 11})
