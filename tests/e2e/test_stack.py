@@ -63,7 +63,6 @@ def world(kubectl: Kubectl, path: str, body: dict[str, Any] | None = None) -> An
     return json.loads(kubectl("exec", "deploy/forge-demo", "--", "python3", "-c", code, *args))
 
 
-@pytest.mark.timeout(1800)
 def test_from_apply_to_gold_and_on(kubectl: Kubectl) -> None:
     """Apply, wait as a user waits, read gold, see a change of the world arrive."""
     kubectl("apply", "-f", "-", stdin=demo_stack("--schedule", "* * * * *"))
@@ -147,7 +146,6 @@ def bad_stack(kubectl: Kubectl) -> None:
     kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([wrong, stack]))
 
 
-@pytest.mark.timeout(1800)
 def test_bad_input_is_told_and_the_rest_goes_on(kubectl: Kubectl) -> None:
     """Each bad source says what to do; the good one loads."""
     bad_stack(kubectl)

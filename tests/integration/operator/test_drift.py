@@ -290,7 +290,6 @@ async def undone(cluster: Cluster, intent: Manifest, edit: Edit, manager: str, m
         assert re.search(rf"\b{manager}\b", cluster.told[child][-1]), f"{told}: {cluster.told[child][-1]}"
 
 
-@pytest.mark.timeout(1800)
 async def test_every_field_of_every_child_comes_back(plane: Plane, operator: Operator) -> None:
     matrix, numbers = Matrix(), itertools.count(1)
 

@@ -97,7 +97,6 @@ def test_what_was_written_outlives_a_kill_and_is_in_the_audit(plane: Plane) -> N
     eventually("the rest works on", lambda: ended(plane, "after"), every=0.2)
 
 
-@pytest.mark.timeout(1800)
 def test_the_benchmarks_of_the_operator_run_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The figures say nothing here, but what must be nothing is nothing: writes at rest and after a kill."""
     found = bench.measure(SMALL)
