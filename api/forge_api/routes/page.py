@@ -1,4 +1,4 @@
-"""The dashboard page: three files of this package, no build step, nothing from elsewhere."""
+"""The dashboard page: a few files of this package, no build step, nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 
 _FOLDER = files("forge_api") / "page"
-_TYPES: Final = {"app.js": "text/javascript", "style.css": "text/css"}
+_TYPES: Final = {
+    "style.css": "text/css",
+    **dict.fromkeys(("app.js", "board.js", "lib.js", "tickets.js"), "text/javascript"),
+}
 _HEADERS: Final = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": (
@@ -23,7 +26,7 @@ _HEADERS: Final = {
 
 
 def install(app: FastAPI, stack_name: str) -> None:
-    """Serves the page at `/` and its two files beside it; `stack_name` is what it is headed with."""
+    """Serves the page at `/` and its other files beside it; `stack_name` is what it is headed with."""
     index = (_FOLDER / "index.html").read_text(encoding="utf-8").replace("{{stack}}", escape(stack_name))
     _serve(app, "/", index, "text/html")
     for name, media_type in _TYPES.items():

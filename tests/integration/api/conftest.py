@@ -33,6 +33,7 @@ Row = dict[str, Any]
 BACKENDS = ("clickhousedb", "clickhouse+http", "postgresql")
 
 BEGIN = datetime(2026, 9, 1, tzinfo=UTC)
+MONDAY = date(2026, 8, 31)
 ODD_SUMMARIES = ['it\'s 100% "done"', "back\\slash \\' and %s {x}", "two\nlines\tand a tab", "Größe ändern ☃", ""]
 
 
@@ -139,7 +140,7 @@ def _any_value(rng: random.Random, column: Column[Any], number: int) -> Any:
     if kind is Decimal:
         return Decimal(rng.randint(0, 10**13)).scaleb(-12)
     if kind is date:
-        return BEGIN.date() + timedelta(days=7 * rng.randint(0, 9))
+        return MONDAY + timedelta(days=7 * rng.randint(0, 9))
     if kind is datetime:
         return BEGIN + timedelta(seconds=rng.randint(0, 10**6), microseconds=rng.choice([0, 1]))
     if kind is list:
