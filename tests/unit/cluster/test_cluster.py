@@ -1,9 +1,11 @@
 """The parts of the test cluster that decide: what is ours, what is in an archive, what a configuration says."""
 
+import contextlib
 import hashlib
 import io
 import json
 import os
+import socket
 import tarfile
 from pathlib import Path
 
@@ -86,3 +88,33 @@ def test_a_build_that_fails_leaves_nothing_that_looks_built(tmp_path: Path) -> N
 def test_a_failed_command_says_what_it_was_and_its_last_words() -> None:
     with pytest.raises(machine.MachineError, match=r"(?s)`sh -c .*` ended with 3\nno such thing"):
         machine.run("sh", "-c", "echo no such thing >&2; exit 3")
+
+
+@pytest.mark.parametrize(("failures", "told"), [(0, "yes"), (2, "yes"), (3, "")])
+def test_a_registry_that_does_not_answer_is_asked_three_times(
+    failures: int, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outcomes = [*[machine.MachineError("no answer")] * failures, "yes"]
+    pauses: list[float] = []
+
+    def run(*_: object, **__: object) -> str:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(machine, "run", run)
+    monkeypatch.setattr(machine.time, "sleep", pauses.append)
+    with contextlib.nullcontext() if told else pytest.raises(machine.MachineError, match="no answer"):
+        assert machine.fetch("go", "install") == told
+    assert pauses == [10, 60][:failures]
+
+
+def test_a_free_port_is_one_that_the_kernel_gives_to_nobody() -> None:
+    lowest, highest = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    port = own.free_port()
+    assert not lowest <= port <= highest
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", port))
+        held.listen()
+        assert own.free_port(port) != port, "the preferred one is taken"
