@@ -31,6 +31,16 @@ people's approvals, quality, the platform, and how far each source has come.
 * Paths under `/api/v1` keep their meaning: fields may be added, none is renamed or taken away.
 """
 
+TAGS = [
+    {"name": "metrics", "description": "What each number means, and the numbers by period."},
+    {"name": "why", "description": "The rows that say why a number is what it is, one a thing."},
+    {"name": "costs", "description": "Where the money of agents went, to the last digit."},
+    {"name": "tickets", "description": "Tickets, their costs and all that happened to them."},
+    {"name": "summary", "description": "The stack at a glance."},
+    {"name": "platform", "description": "What Prometheus told, by the hour."},
+    {"name": "health", "description": "For probes."},
+]
+
 
 def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_name: str = "") -> FastAPI:
     """The API over the store that `read_dsn` names (asked before each query); without `tokens` anybody may ask."""
@@ -44,6 +54,7 @@ def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_
     app = FastAPIOffline(
         title="Forge Observability",
         description=DESCRIPTION,
+        openapi_tags=TAGS,
         version=version("forge-api"),
         redoc_url=None,
         static_url="/docs/files",

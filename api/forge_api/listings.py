@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Any, Final
 
-from sqlalchemy import Column, ColumnElement, Select, Table, select
+from sqlalchemy import Column, ColumnElement, Select, Table, or_, select
 
 from forge_api import keyset, tables
 from forge_api.keyset import SortKey
@@ -57,8 +57,8 @@ class Listing:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What narrows a list. `equal`: column to the values that it may have, none of them for no limit; `by`: the
-    breakdowns that are asked for."""
+    """What narrows a list. `equal`: column to the values that it may have, no limit without one; the empty text is
+    null too. `by`: the breakdowns that are asked for."""
 
     equal: Mapping[str, Sequence[Any]]
     by: Sequence[str] = ()
@@ -70,7 +70,7 @@ class Wanted:
         found: list[ColumnElement[bool]] = []
         for name, values in self.equal.items():
             if values:
-                found.append(table.c[name].in_(list(values)))
+                found.append(among(table.c[name], values))
         for name in breakdowns:
             if name in self.by:
                 found.append(table.c[name] != "")
@@ -92,6 +92,12 @@ def page(query: Select[Any], order: Sequence[SortKey], start: Sequence[Any] | No
     if start is not None:
         query = query.where(keyset.after(order, start))
     return query.order_by(*(key.clause() for key in order)).limit(limit)
+
+
+def among(column: Column[Any], values: Sequence[Any]) -> ColumnElement[bool]:
+    """One of the values; the empty text also stands for null."""
+    found: ColumnElement[bool] = column.in_(list(values))
+    return or_(found, column.is_(None)) if column.nullable and "" in values else found
 
 
 def between(column: ColumnElement[Any], start: Any, end: Any) -> list[ColumnElement[bool]]:

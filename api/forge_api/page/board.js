@@ -25,7 +25,7 @@ export function define(metric) {
 }
 
 // A link, where a browser may follow it: it sends no token, and a ticket's key is to be filled in.
-const address = (path) => sessionStorage.getItem("token") || path.includes("{") ? el("code", null, path) : el("a", { href: path.slice(1) }, el("code", null, path));
+const address = (path) => path == null ? "–" : sessionStorage.getItem("token") || path.includes("{") ? el("code", null, path) : el("a", { href: path.slice(1) }, el("code", null, path));
 
 // What a reader has opened stays open when the board is drawn anew.
 const opened = new Set(["approvers"]);

@@ -28,8 +28,11 @@ MetricDefinition = made(
     Answer,
     {column.name: answer_field(column) for column in metrics.columns}
     | {
-        "values_at": (str, Field(description="Where this API has the numbers.", examples=["/api/v1/metrics/dora"])),
-        "rows_at": (str, Field(description="Where it has the rows that say why.", examples=["/api/v1/deployments"])),
+        "values_at": (str | None, Field(description="Where this API has them.", examples=["/api/v1/metrics/dora"])),
+        "rows_at": (
+            str | None,
+            Field(description="Where it has the rows that say why.", examples=["/api/v1/deployments"]),
+        ),
     },
     "The contract of one number.",
 )
@@ -45,12 +48,13 @@ class Metrics(Answer):
 def list_metrics(gold: GoldStore) -> Metrics:
     """One element a number: definition, formula, unit, what it leaves out, whether this stack can tell it, and where
     its values and the rows behind them are."""
-    prefix = "/api/v1"
-    items = [
-        {**row, "values_at": prefix + PATHS[row["model"]], "rows_at": prefix + PATHS[row["drill_down"]]}
-        for row in gold.metrics()
-    ]
-    return Metrics(items=items)
+
+    def at(table: str) -> str | None:  # gold may be of another release, with a table that this one does not know
+        return f"/api/v1{PATHS[table]}" if table in PATHS else None
+
+    return Metrics(
+        items=[{**row, "values_at": at(row["model"]), "rows_at": at(row["drill_down"])} for row in gold.metrics()]
+    )
 
 
 # --- the money ---
@@ -169,8 +173,8 @@ def get_funnel(gold: GoldStore, query: Any) -> Funnel:
 
     return Funnel(
         gates=[gate(name) for name in GATES],
-        plan_rejections=row["plan_rejections"] if "jira" not in missing else None,
-        review_rejections=row["review_rejections"] if "github" not in missing else None,
+        plan_rejections=(row["plan_rejections"] or 0) if "jira" not in missing else None,
+        review_rejections=(row["review_rejections"] or 0) if "github" not in missing else None,
         reasons=[RejectionReason(**reason) for reason in reasons],
         missing_sources=missing,
     )

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 from fastapi import APIRouter, HTTPException, Query, Request, Response
 from fastapi import Path as PathParameter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from sqlalchemy import Column
 
 from forge_api.listings import ENTITIES, PERIODS, SERIES, TIMELINE, Listing, Wanted, column_of, parameter
@@ -21,6 +21,7 @@ from forge_api.routes.shared import Day, GoldStore, Moment, PageToken, TaggedRou
 router = APIRouter(route_class=TaggedRoute)
 
 _Route = TypeVar("_Route", bound=Callable[..., Any])
+_Value = Annotated[str, StringConstraints(max_length=200, pattern=r"^[^\x00]*$")]
 _ERRORS: Final = documented(400, 401, 422, 500, 503, 504)
 _SHOWN: Final[dict[type, Any]] = {Decimal: Usd, list: list[str]}
 
@@ -86,7 +87,8 @@ def filter_field(column: Column[Any]) -> tuple[Any, Any]:
     """A parameter that compares with a column."""
     if column.type.python_type is bool:
         return (bool | None, Field(None, description=column.comment))
-    return (list[Word], Field([], max_length=100, description=f"{column.comment} Repeat it for several."))
+    said = f"{column.comment} Repeat it for several; an empty one asks for rows without."
+    return (list[_Value], Field([], max_length=100, description=said))
 
 
 def time_fields(column: Column[Any]) -> dict[str, Any]:

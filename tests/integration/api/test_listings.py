@@ -145,6 +145,16 @@ async def test_a_window_takes_its_begin_and_leaves_its_end(
     assert same(found) == same(shown(listing, row) for row in expected)
 
 
+async def test_an_empty_value_asks_for_rows_without(api: httpx.AsyncClient, rows: Rows) -> None:
+    (changes,) = (listing for listing in ENTITIES if listing.path == "/changes")
+    for name in ("team", "ticket_key"):
+        expected = [row for row in rows["change_lead_times"] if not row[name]]
+        found = await walk(api, "/changes", {name: ""}, limit=1000)
+        assert expected and same(found) == same(shown(changes, row) for row in expected)
+    both = await walk(api, "/changes", {"team": ["", "one"]}, limit=1000)
+    assert {row["team"] for row in both} == {None, "", "one"}
+
+
 async def test_a_list_says_which_sources_it_lacks(api: httpx.AsyncClient) -> None:
     assert (await api.get("/metrics/quality")).json()["missing_sources"] == ["jira", "langfuse"]
     assert (await api.get("/metrics/dora")).json()["missing_sources"] == []
@@ -218,6 +228,14 @@ async def test_the_funnel(api: httpx.AsyncClient, rows: Rows, team: str | None) 
     reasons = Counter(reason for row in tickets for reason in row["rejection_reasons"])
     assert {each["reason"]: each["rejections"] for each in answer["reasons"]} == reasons
     assert [each["rejections"] for each in answer["reasons"]] == sorted(reasons.values(), reverse=True)
+
+
+async def test_the_funnel_of_nobody(api: httpx.AsyncClient) -> None:
+    answer = (await api.get("/approvals/funnel?team=nobody")).json()
+    waits = [*(f"wait_seconds_{name}" for name in queries.WAITS), "wait_seconds_mean"]
+    nothing = {"tickets": 0, "conversion": None, **dict.fromkeys(waits)}
+    assert answer["gates"] == [{"gate": gate, **nothing} for gate in queries.GATES]
+    assert (answer["plan_rejections"], answer["review_rejections"], answer["reasons"]) == (0, 0, [])
 
 
 async def test_the_gates_of_a_source_that_never_loaded_are_null(

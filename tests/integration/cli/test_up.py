@@ -132,7 +132,27 @@ def check(url: str, world: dict[str, str]) -> int:
     assert Decimal(cost["unattributed_usd"]) == Decimal(truth["unattributed_cost_usd"])
     assert Decimal(cost["attributed_usd"]) == attributed
     assert Decimal(cost["total_usd"]) == attributed + Decimal(truth["unattributed_cost_usd"])
+    check_the_rest(url, gold, attributed + Decimal(truth["unattributed_cost_usd"]))
     return len(gold)
+
+
+def check_the_rest(url: str, gold: dict[str, dict[str, Any]], total: Decimal) -> None:
+    """The marts of the API agree with the truth that `check` holds the tickets against, however one asks."""
+    costs = ask(f"{url}/api/v1/costs?by=ticket_outcome&by=link_method&by=is_failed_run&limit=1000")
+    assert Decimal(costs["attributed_usd"]) + Decimal(costs["unattributed_usd"]) == Decimal(costs["total_usd"]) == total
+    assert sum(Decimal(part["cost_usd"]) for part in costs["items"]) == total
+    months = ask(f"{url}/api/v1/metrics/tickets?period=month")["items"]
+    assert sum(month["created"] for month in months) == sum(ticket["in_jira"] for ticket in gold.values())
+    dearest = sorted(gold.values(), key=lambda ticket: Decimal(ticket["cost_usd"]))[-5:]
+    for ticket in dearest:
+        events = ask(f"{url}/api/v1/tickets/{ticket['ticket_key']}/timeline?limit=1000")["items"]
+        assert sum(Decimal(event["cost_usd"] or 0) for event in events) == Decimal(ticket["cost_usd"])
+        assert {"created", "status_changed", "agent_run"} <= {event["kind"] for event in events}
+    catalogue = ask(f"{url}/api/v1/metrics")["items"]
+    assert all(number["is_available"] for number in catalogue)
+    other = {"/api/v1/tickets/{key}", "/api/v1/costs", "/api/v1/coverage", "/api/v1/data_quality"}
+    for path in {number["values_at"] for number in catalogue} - other:
+        assert ask(f"{url}{path}?limit=1")["items"], f"{path} has nothing to tell of a world where all of it happens"
 
 
 @pytest.mark.timeout(2400)
