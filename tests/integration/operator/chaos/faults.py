@@ -26,11 +26,11 @@ WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 class Faults:
     """What goes wrong; may be changed while it is in use.
 
-    Shares are probabilities a request. `refuse` maps a status to the share of requests (of `methods`) that get it
-    instead of an answer. `lose` is the share of writes that are done and whose answer never comes. Of watches:
-    `refuse_watches` is as `refuse`, but a 410 and some others come as an error inside the stream; each is cut in the
-    middle of a line after about `cut` seconds; each event comes `delay` seconds late; nothing comes through before
-    `silent_until` (time.monotonic).
+    Shares are probabilities a request. `refuse` maps a status to the share of requests (of `methods`; 409: of writes)
+    that get it instead of an answer. `lose` is the share of writes that are done and whose answer never comes. Of
+    watches: `refuse_watches` is as `refuse`, but a 410 and some others come as an error inside the stream; each is cut
+    in the middle of a line after about `cut` seconds; each event comes `delay` seconds late; nothing comes through
+    before `silent_until` (time.monotonic).
     """
 
     seed: int = 0
@@ -99,7 +99,7 @@ class Proxy:
         self._loop.call_soon_threadsafe(self._loop.stop)
 
     def _do(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(30)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(120)
 
     async def _connect(self) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._client.tls)
@@ -133,7 +133,8 @@ class Proxy:
 
     async def _answer(self, request: web.Request, faults: Faults) -> web.StreamResponse:
         body = await request.read()
-        if request.method in faults.methods and (status := faults.draw(faults.refuse)):
+        shares = {s: share for s, share in faults.refuse.items() if s != 409 or request.method in WRITES}
+        if request.method in faults.methods and (status := faults.draw(shares)):
             return web.json_response(
                 refusal(status), status=status, headers={"Retry-After": "1"} if status == 429 else None
             )

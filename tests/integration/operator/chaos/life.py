@@ -20,9 +20,11 @@ from checker import STACK, Manifest, differences, has_ended, shape, violations
 from forge_operator.names import REQUEST_ANNOTATION
 from forge_stack.runs import RUN_NOW
 from operators import CLASS, Operator, Operators
-from recorder import Client, RefusedError, View
+from recorder import WATCHED, Client, RefusedError, View
 
 NAME = "acme"
+PATIENCE = 240.0
+"""Seconds for one step, on a machine that is slow and has much else to do; without a fault one takes two."""
 COMPONENT = "app.kubernetes.io/component"
 SOURCE = "observability.forge.dev/source"
 FAIL = "chaos.forge.dev/fail"
@@ -87,7 +89,7 @@ class Life:
     operators: Operators
     namespace: str
     seed: int = 0
-    patience: float = 30.0
+    patience: float = PATIENCE
     by_hand: set[str] = field(default_factory=set)
     running: list[Operator] = field(default_factory=list)
     starts: int = 0
@@ -326,10 +328,23 @@ class Life:
         before = self.asked_for()
         self.change_stack({"metadata": {"annotations": {RUN_NOW: "alpha,transform"}}})
         self.wait("the request to be taken", lambda: RUN_NOW not in self.stack()["metadata"].get("annotations", {}))
+        self.catch_up("Job")
         self.wait("what was asked for to end", self.is_settled)
+        self.catch_up("Job")
         new = sorted(self.asked_for() - before)
         if [component for component, _ in new] != ["load", "transform"]:
             raise AssertionError(f"{RUN_NOW} asked for one load and one transform and made {new}")
+
+    def catch_up(self, *kinds: str) -> None:
+        """Wait until what is there now was seen: news of one kind does not wait for news of another."""
+        for kind in kinds or WATCHED:
+            for item in self.client.items(kind, self.namespace):
+                meta = item["metadata"]
+                uid, version = meta["uid"], int(meta["resourceVersion"])
+                self.wait(
+                    f"{kind} {meta['name']} to be seen",
+                    lambda uid=uid, version=version: self.view.reached.get(uid, 0) >= version,
+                )
 
     def asked_for(self) -> set[tuple[str, str]]:
         """The Jobs that a request made: component and name."""
@@ -344,6 +359,7 @@ class Life:
         """Ready, no promise broken, and the children as those of a life that nothing disturbed."""
         self.wait("all to be covered in the end", self.is_settled)
         self.wait("Ready in the end", self.is_ready)
+        self.catch_up()
         broken = violations(self.view.seen, by_hand=self.by_hand)
         broken += differences(like, self.shape()) if like is not None else []
         if broken:
@@ -365,7 +381,7 @@ class Life:
     def delete(self) -> None:
         self.client.delete(STACK, self.namespace, NAME)
         self.wait("the stack to go", lambda: not self.view.get(STACK, NAME))
-        self.wait("its children to go", lambda: not self.children(), 60)
+        self.wait("its children to go", lambda: not self.children())
 
     def children(self) -> list[str]:
         """What is left of it, in words."""

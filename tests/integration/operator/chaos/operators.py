@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -14,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from own import free_port
 
 CLASS = "chaos"
 
@@ -39,7 +40,7 @@ class Operator:
         self.send(signal.SIGKILL)
         self.wait_gone()
 
-    def wait_gone(self, seconds: float = 30) -> None:
+    def wait_gone(self, seconds: float = 180) -> None:
         end = time.monotonic() + seconds
         while self.alive():
             if time.monotonic() > end:
@@ -64,9 +65,6 @@ class Operators:
         self, namespace: str, *, kubeconfig: Path | None = None, election: bool = False, **chaos: Any
     ) -> Operator:
         """One more operator for the stacks of a namespace; `chaos` is what `runner.begin` takes."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
         environment = {
             **{f"FORGE_IMAGE_{name}": f"forge.test/{name.lower()}:1" for name in ("STORE", "PIPELINES", "DBT", "API")},
             "KUBECONFIG": str(kubeconfig or self._kubeconfig),
@@ -74,8 +72,8 @@ class Operators:
             "FORGE_OPERATOR_NAMESPACE": namespace if election else "default",
             "FORGE_OPERATOR_CLASS": CLASS,
             "FORGE_LEADER_ELECTION": "true" if election else "false",
-            "FORGE_HEALTH_PORT": str(port),
-            "FORGE_RESYNC_SECONDS": "300",
+            "FORGE_HEALTH_PORT": str(free_port()),
+            "FORGE_RESYNC_SECONDS": "3600",  # longer than any test waits
             "FORGE_LOG_LEVEL": "debug",
         }
         log = self.folder / f"{namespace}.log"
@@ -92,4 +90,4 @@ class Operators:
             operator.send(signal.SIGKILL)
         assert self._runner.stdin
         self._runner.stdin.close()
-        self._runner.wait(10)
+        self._runner.wait(60)

@@ -97,8 +97,7 @@ class Client:
         data = json.dumps(body).encode() if body is not None else None
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         for again in (True, False):
-            connection = getattr(self._local, "connection", None) or self.connect(30)
-            self._local.connection = connection
+            connection = self._connection()
             try:
                 connection.request(method, target, data, headers)
                 response = connection.getresponse()
@@ -114,9 +113,27 @@ class Client:
             raise RefusedError(response.status, answer.decode(errors="replace")[:500])
         return dict(json.loads(answer))
 
+    def _connection(self) -> http.client.HTTPSConnection:
+        """This thread's, unless it lay idle for so long that the API server may be about to close it (90 seconds)."""
+        now = time.monotonic()
+        connection, used = getattr(self._local, "connection", None), getattr(self._local, "used", now)
+        if connection is not None and now - used > 30:
+            connection.close()
+            connection = None
+        self._local.connection = connection = connection or self.connect(120)
+        self._local.used = now
+        found: http.client.HTTPSConnection = connection
+        return found
+
     def path(self, kind: str, namespace: str, name: str = "") -> str:
         place, plural, _ = WATCHED[kind]
         return "/".join(part for part in (place, "namespaces", namespace, plural, name) if part)
+
+    def items(self, kind: str, namespace: str) -> list[Manifest]:
+        """What the recorder watches of a kind."""
+        selector = WATCHED[kind][2]
+        query = {"labelSelector": selector} if selector else {}
+        return list(self.request("GET", self.path(kind, namespace), **query)["items"])
 
     def create(self, kind: str, namespace: str, manifest: Manifest) -> Manifest:
         return self.request("POST", self.path(kind, namespace), manifest)
@@ -134,6 +151,8 @@ class View:
 
     def __init__(self) -> None:
         self.seen: list[Seen] = []
+        self.reached: dict[str, int] = {}
+        """Of each object, by its uid, the newest version that was seen."""
         self._live: dict[tuple[str, str], Manifest] = {}
         self._more = threading.Condition()
 
@@ -141,6 +160,7 @@ class View:
         key = (seen.object["kind"], seen.object["metadata"]["name"])
         with self._more:
             self.seen.append(seen)
+            self.reached[seen.object["metadata"]["uid"]] = seen.version
             if seen.type != "DELETED":
                 self._live[key] = seen.object
             elif self._live.get(key, seen.object)["metadata"]["uid"] == seen.object["metadata"]["uid"]:
@@ -153,7 +173,7 @@ class View:
     def all(self, kind: str) -> list[Manifest]:
         return [manifest for (of, _), manifest in list(self._live.items()) if of == kind]
 
-    def wait(self, what: str, holds: Callable[[], T], seconds: float = 30) -> T:
+    def wait(self, what: str, holds: Callable[[], T], seconds: float = 240) -> T:
         """Until it holds; the failure tells what did not come."""
         end = time.monotonic() + seconds
         with self._more:
@@ -187,7 +207,7 @@ class Recorder:
         for kind in WATCHED:
             threading.Thread(target=self._follow, args=(kind,), daemon=True, name=f"record {kind}").start()
         for listed in self._listed.values():
-            assert listed.wait(30), "the recorder could not begin"
+            assert listed.wait(240), "the recorder could not begin"
 
     def view(self, namespace: str) -> View:
         with self._lock:

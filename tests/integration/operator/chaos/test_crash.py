@@ -66,12 +66,12 @@ def test_points_are_the_first_and_last_of_each_new_label() -> None:
     ]
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3000)
 def test_every_crash_point(new_life: Callable[..., Life], together: Callable[..., list[str]], tmp_path: Path) -> None:
     shapes: dict[str, dict[str, Manifest]] = {}
 
     def undisturbed(kind: str) -> None:
-        life = new_life(f"calm-{kind}", patience=60)
+        life = new_life(f"calm-{kind}")
         life.operate(labels=str(tmp_path / kind))
         life.begin()
         for step in LIVES[kind]:
@@ -93,7 +93,7 @@ def test_every_crash_point(new_life: Callable[..., Life], together: Callable[...
     missed: list[Point] = []
 
     def crash(point: Point) -> None:
-        life = new_life(f"crash-{point.life}", patience=60)
+        life = new_life(f"crash-{point.life}")
         life.operate(crash=[point.label, point.when, point.number])
         first = life.running[0]
         try:
@@ -115,7 +115,7 @@ def test_killed_at_any_moment(new_life: Callable[..., Life], proxy: Proxy, toget
     """Deaths at random times, between writes too, in long lives; half of them with two leaders and a bad network."""
 
     def hunted(number: int) -> None:
-        life = new_life("hunted", patience=90)
+        life = new_life("hunted")
         bad = number % 2 == 1
         faults = Faults(seed=number, refuse={409: 0.02, 500: 0.02}, lose=0.02, cut=5, delay=0.5) if bad else Faults()
         kubeconfig = proxy.open(faults)
