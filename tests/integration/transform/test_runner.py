@@ -123,6 +123,28 @@ def test_with_nothing_new_nothing_is_done_and_said(
     assert last_run(client)["reason"] == "every load is consumed already"
 
 
+def test_what_was_shown_before_is_brought_in_line_and_shown_again(bronze: Any, run: Any, client: Client) -> None:
+    """From the second increment on two tables take turns: nothing is made anew, whatever changes and goes."""
+    first_loads(bronze)
+    run()
+    asked = (
+        "select groupUniqArray(uuid), countIf(database = 'gold') from system.tables where (database, name) in "
+        "(('gold', 'small_tickets'), ('gold_next', 'small_tickets__shown'))"
+    )
+    takers = []
+    gone = {"entity": "issues", "entity_key": '["4"]', "deleted_at": "2026-07-01T00:00:00Z", "reason": "deleted"}
+    for load, written in enumerate(({"issues": [issue(7, 2)]}, {"issues": [issue(8, 2)]}, {"deletions": [gone]}), 2):
+        bronze.write("jira", "jira", str(load), **written)
+        assert run("jira").outcome == "succeeded"
+        assert gold(client) == gold(client, "gold_next")
+        takers.append(client.query(asked).result_rows)
+    assert [len(row[0][0]) for row in takers] == [2, 2, 2]
+    assert {frozenset(row[0][0]) for row in takers} == {frozenset(takers[0][0][0])}
+    assert [row[0] for row in gold(client)["small_tickets"]] == [f"FORGE-{n}" for n in (1, 2, 3, 5, 6, 7, 8)]
+    assert run(fullRefresh=True).outcome == "succeeded"
+    assert gold(client) == gold(client, "gold_next")
+
+
 def test_a_load_without_a_change_writes_no_table(bronze: Any, run: Any, client: Client) -> None:
     first_loads(bronze)
     run()
@@ -315,7 +337,7 @@ def test_a_full_disk_or_a_missing_right_is_a_failure_with_a_summary(
     """The store refuses a statement of publishing: nothing is committed, and the next run does the rest."""
     first_loads(bronze)
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "SUFFIX", "__publish settings nonsense = 1")
+        patch.setattr(publish, "SUFFIX", "__shown_nonsense nonsense")
         failed = run()
     assert (failed.outcome, failed.error.reason) == ("failed", "Internal")
     assert "nonsense" in failed.error.message
@@ -417,7 +439,7 @@ def test_killed_at_any_statement_the_next_run_makes_it_good(
         assert changes(client) == 0, point
         left = client.query(
             "select name from system.tables where database in ('silver', 'gold_next', 'gold') and (name like "
-            "'%\\_\\_publish' or name like '%\\_\\_new' or name like '%\\_\\_dbt\\_%')"
+            "'%\\_\\_new' or name like '%\\_\\_diff' or name like '%\\_\\_dbt\\_%')"
         ).result_rows
         assert left == [], point
     assert 0 < mixed < len(points), "the points lie on both sides of the exchange"
