@@ -65,10 +65,11 @@
     from (
         select * from {{ source_table(name, entity) }} final
         prewhere
-            {{ is_in_batch(name) }}
             {%- if is_partial() %}
-            and ({{ key_columns }}) in ({{ affected_keys(name) }})
+            {{ has_affected_key(name, key) }}
+            and
             {%- endif %}
+            {{ is_in_batch(name) }}
     ) as stored
             {%- if deletions is not none %}
     left join (
@@ -80,7 +81,7 @@
         where
             reason in ('deleted', 'moved')
             {%- if is_partial() %}
-            and ({{ key_columns }}) in ({{ affected_keys(name) }})
+            and {{ has_affected_key(name, key) }}
             {%- endif %}
     ) as gone
         using ({{ key_columns }})
@@ -215,7 +216,7 @@
     where reason in ('deleted', 'moved')
     union all
     select {{ key_columns }}, {{ birth_month() }} as birth_month from {{ source_table(source_name, entity) }}
-    where ({{ key_columns }}) in (select {{ key_columns }} from ({{ noted }}))
+    where {{ key_in(key.columns | map(attribute='name') | list, '(' ~ noted ~ ')', telling=1) }}
 {%- endmacro %}
 
 {#- The expression that a model is partitioned by over the columns of bronze, where those have other names. -#}
@@ -223,16 +224,16 @@
     {{ config.get('birth_month', config.get('partition_by')) }}
 {%- endmacro %}
 
-{#- The affected keys of one source, as bronze has them. -#}
-{% macro affected_keys(source_name) -%}
-    select {{ config.get('unique_key')[1:] | join(', ') }} from {{ beside(this, 'affected') }}
-    where source_name = '{{ source_name }}'
+{#- A condition on rows of bronze: the key is affected. -#}
+{% macro has_affected_key(source_name, key) -%}
+    {%- set affected = beside(this, 'affected') ~ " where source_name = '" ~ source_name ~ "'" -%}
+    {{ key_in(key.columns | map(attribute='name') | list, affected, config.get('unique_key')[1:], telling=1) }}
 {%- endmacro %}
 
 {#- A condition on rows of this model: the key is affected. -#}
 {% macro is_affected() -%}
-    {%- set key_columns = config.get('unique_key') | join(', ') -%}
-    ({{ key_columns }}) in (select {{ key_columns }} from {{ beside(this, 'affected') }})
+    {%- set columns = config.get('unique_key') -%}
+    {{ key_in(columns, beside(this, 'affected'), telling=[2, columns | length - 1] | min) }}
 {%- endmacro %}
 
 {#- The partitions of affected keys: those that they are in, and those that they may come to. -#}
@@ -304,6 +305,15 @@
 {% macro newest_row(key, tie) -%}
     order by updated_at desc, source_name, {{ tie }} desc
     limit 1 by {{ key }}
+{%- endmacro %}
+
+{#-
+    The name, as a literal, of the one source that all rows of a staging model are of; nothing where there may be several.
+    A count without a group by source is answered by the table's own figures.
+-#}
+{% macro only_source_of(model_name) -%}
+    {%- set names = sources_of_type(model_name.split('__')[0].split('_')[1]) -%}
+    {{ return(sql_string(names[0]) if names | length == 1 else '') }}
 {%- endmacro %}
 
 {#- The sources of the stack: source_name, source_type. -#}

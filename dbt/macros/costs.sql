@@ -95,7 +95,7 @@
     of the two by itself is answered by an index, so where all of history is asked, it is asked twice.
 -#}
 {% macro in_changed_traces() -%}
-    (project_id, trace_id) in (select project_id, trace_id from ({{ changed_trees() }}) where trace_id != '')
+    {{ key_in(['project_id', 'trace_id'], '(' ~ changed_trees() ~ ") where trace_id != ''") }}
 {%- endmacro %}
 
 {% macro in_changed_months() -%}
@@ -169,7 +169,7 @@
 
 {#- A condition on traces and what names one: its run may come out differently. -#}
 {% macro in_changed_runs() -%}
-    (project_id, trace_id) in ({{ changed_runs() }})
+    {{ key_in(['project_id', 'trace_id'], '(' ~ changed_runs() ~ ')') }}
 {%- endmacro %}
 
 {#- All rows of this model: those made anew, named by their CTE, and in a partial build those that a condition leaves out. -#}

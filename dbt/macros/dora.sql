@@ -54,6 +54,20 @@
 {%- endmacro %}
 
 {#-
+    A condition on deployments: their place is that of the oldest row of the CTE oldest (merged_at) or a later one. Those
+    before it carry nothing of what is built.
+-#}
+{% macro is_placed_since_oldest() -%}
+    (
+        deployments.created_at >= (select merged_at from oldest)
+        or deployments.sha in (
+            select coalesce(merge_commit_sha, '') from {{ ref('pull_requests') }}
+            where merged_at >= (select merged_at from oldest)
+        )
+    )
+{%- endmacro %}
+
+{#-
     The deployments that changed, or whose commit a changed pull request explains; old and new rows alike:
     deployment_key, repository_id, deployed_at.
 -#}

@@ -39,6 +39,23 @@
     {{ return(existing is not none and existing.is_table and load_cached_relation(beside(this, 'changes')) is not none) }}
 {%- endmacro %}
 
+{#-
+    A condition: the columns, several or one, are those of a row of a relation (what may follow `from`), where they may have
+    other names. One value is looked up five times as fast as a tuple, so one column is asked first: that which says most,
+    by its place `telling`.
+-#}
+{% macro key_in(columns, relation, names=none, telling=-1) -%}
+    {%- set named = names or columns -%}
+    {%- if columns | length > 1 -%}
+    (
+        {{ columns[telling] }} in (select {{ named[telling] }} from {{ relation }})
+        and ({{ columns | join(', ') }}) in (select {{ named | join(', ') }} from {{ relation }})
+    )
+    {%- else -%}
+    {{ columns[0] }} in (select {{ named[0] }} from {{ relation }})
+    {%- endif -%}
+{%- endmacro %}
+
 {#- A table that stands beside a model. -#}
 {% macro beside(relation, what) -%}
     {{ return(relation.incorporate(path={'identifier': relation.identifier ~ '__' ~ what}, type='table')) }}
@@ -53,6 +70,18 @@
             toString(intDiv(toUInt64OrZero(splitByChar('-', {{ ticket_key }})[-1]), 1000))
         )
     )
+{%- endmacro %}
+
+{#-
+    Indexes of models by month that are also read by ticket or by pull request: they tell which months hold none of those, so
+    that such a read does not grow with the history. Numbers of pull requests grow with time; buckets do too, in each project.
+-#}
+{% macro by_bucket() -%}
+    {{ return({'name': 'by_bucket', 'definition': 'ticket_bucket type set(0) granularity 1'}) }}
+{%- endmacro %}
+
+{% macro by_number() -%}
+    {{ return({'name': 'by_number', 'definition': 'pull_request_number type minmax granularity 1'}) }}
 {%- endmacro %}
 
 {% materialization partitioned, adapter='clickhouse' %}

@@ -2,6 +2,7 @@
     config(
         partition_by='toYYYYMM(started_at)',
         order_by='(project_id, trace_id)',
+        indexes=[by_bucket()],
         dirty=[
             "select toYYYYMM(started_at) from {{ changes('traces') }}",
             "select toYYYYMM(started_at) from {{ ref('traces') }}
@@ -22,10 +23,7 @@ llm_calls as (
 
     -- Calls carry the ticket of their trace, by which they are found.
     select * from {{ ref('llm_calls') }}
-    where {{ if_partial(
-        '(ticket_bucket, ticket_key, project_id, trace_id)'
-        ~ ' in (select ticket_bucket, ticket_key, project_id, trace_id from traces)'
-    ) }}
+    where {{ if_partial(key_in(['ticket_bucket', 'ticket_key', 'project_id', 'trace_id'], 'traces')) }}
 
 ),
 

@@ -5,13 +5,9 @@
         dirty=[
             "select toYYYYMM(started_at) from {{ changes('llm_calls') }}",
             "select toYYYYMM(started_at) from {{ ref('llm_calls') }}
-            where (ticket_bucket, ticket_key) in (
-                select ticket_bucket, ticket_key from {{ changes('tickets', 'gold_next') }}
-            )",
+            where {{ key_in(['ticket_bucket', 'ticket_key'], changes('tickets', 'gold_next')) }}",
             "select toYYYYMM(started_at) from {{ ref('llm_calls') }}
-            where (ticket_bucket, ticket_key, project_id, trace_id) in (
-                select ticket_bucket, ticket_key, project_id, trace_id from {{ changes('agent_runs', 'gold_next') }}
-            )",
+            where {{ key_in(['ticket_bucket', 'ticket_key', 'project_id', 'trace_id'], changes('agent_runs', 'gold_next')) }}",
         ]
     )
 }}
@@ -45,7 +41,7 @@ failed_runs as (
     from {{ ref('agent_runs') }}
     where
         is_failed
-        and {{ if_partial('(project_id, trace_id) in (select project_id, trace_id from llm_calls)') }}
+        and {{ if_partial(key_in(['project_id', 'trace_id'], 'llm_calls')) }}
 
 ),
 

@@ -43,11 +43,11 @@ entities as (
 
     {%- for entity, happened_at in entities %}
         select
-            source_name,
+            {{ only_source_of(entity) or 'source_name' }} as source_name,
             count() as row_count,
             max({{ happened_at }}) as newest_event_at
         from {{ ref(entity) }}
-        group by source_name
+        {{ 'having count() > 0' if only_source_of(entity) else 'group by source_name' }}
         {%- if not loop.last %}
             union all
         {%- endif %}

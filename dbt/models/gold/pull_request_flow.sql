@@ -1,6 +1,7 @@
 {{ config(
     partition_by='toYYYYMM(created_at)',
     order_by='(repository_id, pull_request_number)',
+    indexes=[by_number()],
     dirty=[
         "select toYYYYMM(created_at) from " ~ changes('pull_requests'),
         "select toYYYYMM(pull_request_created_at) from " ~ changes('pull_request_reviews'),

@@ -8,7 +8,7 @@
         'select ' ~ ticket_bucket('ticket_key') ~ ' from ' ~ changes('stg_jira__issues') ~ " where comments not in ('', '[]')",
         "select ticket_bucket from {{ ref('scores') }}"
         ~ " where score_name = {{ sql_string(var('plan_approval_score')) }} and ticket_key != ''"
-        ~ ' and (project_id, trace_id) in (select project_id, trace_id from ' ~ changes('stg_langfuse__traces') ~ ')',
+        ~ ' and ' ~ key_in(['project_id', 'trace_id'], changes('stg_langfuse__traces')),
         'select ticket_bucket from ' ~ changes('pull_requests'),
         'select ticket_bucket from ' ~ changes('pull_request_reviews'),
         'select ticket_bucket from ' ~ changes('pull_request_commits')
@@ -43,12 +43,7 @@ scores as (
 traces as (
 
     select * from {{ ref('stg_langfuse__traces') }}
-    where (project_id, trace_id) in (
-        select
-            project_id,
-            trace_id
-        from scores
-    )
+    where {{ key_in(['project_id', 'trace_id'], 'scores') }}
     {{ one_row_across_sources('langfuse', 'project_id, trace_id') }}
 
 ),
@@ -58,12 +53,7 @@ issues as (
     select * from {{ ref('stg_jira__issues') }}
     where
         comments not in ('', '[]')
-        and (source_name, issue_id) in (
-            select
-                source_name,
-                issue_id
-            from plan_stays
-        )
+        and {{ key_in(['source_name', 'issue_id'], 'plan_stays') }}
 
 ),
 

@@ -2,6 +2,7 @@
     config(
         partition_by='toYYYYMM(run_created_at)',
         order_by='(ticket_bucket, repository_id, run_id, run_attempt)',
+        indexes=[by_bucket(), by_number()],
         dirty=[
             "select toYYYYMM(created_at) from " ~ changes('stg_github__workflow_runs'),
             "select toYYYYMM(created_at) from {{ ref('stg_github__workflow_runs') }}

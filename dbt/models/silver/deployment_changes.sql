@@ -1,6 +1,7 @@
 {{ config(
     partition_by='toYYYYMM(merged_at)',
     order_by='(repository_id, pull_request_number)',
+    indexes=[by_number()],
     dirty=[
         "select toYYYYMM(merged_at) from " ~ changes('pull_requests') ~ " where merged_at is not null",
         "select toYYYYMM(merged_at) from {{ ref('pull_requests') }}
@@ -42,9 +43,15 @@ with merged as (
 
 ),
 
+oldest as (
+
+    select min(merged_at) as merged_at from merged
+
+),
+
 positions as (
 
-    {{ deployment_positions() }}
+    {{ deployment_positions(if_partial(is_placed_since_oldest())) }}
 
 ),
 
@@ -52,8 +59,9 @@ first_deployments as (
 
     select
         repository_id,
-        argMin(deployment_key, (deployed_at, deployment_key)) as deployment_key
-    from positions
+        argMin(deployment_key, (finished_at, deployment_key)) as deployment_key
+    from {{ ref('deployments') }}
+    where is_production and outcome = 'succeeded' and finished_at is not null
     group by repository_id
 
 ),

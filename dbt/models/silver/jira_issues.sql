@@ -2,14 +2,13 @@
     config(
         partition_by='toYYYYMM(created_at)',
         order_by='(ticket_bucket, ticket_key)',
+        indexes=[by_bucket()],
         dirty=[
             "select toYYYYMM(created_at) from " ~ changes('stg_jira__issues'),
             "select toYYYYMM(created_at) from {{ ref('stg_jira__issues') }}
              where ticket_key in (select ticket_key from " ~ changes('stg_jira__issues') ~ ")",
             "select toYYYYMM(created_at) from {{ ref('stg_jira__issues') }}
-             where (source_name, issue_id) in (
-                 select source_name, issue_id from " ~ changes('stg_jira__issue_changelogs') ~ " where lower(field) = 'key'
-             )",
+             where {{ key_in(['source_name', 'issue_id'], changes('stg_jira__issue_changelogs') ~ \" where lower(field) = 'key'\") }}",
             "select toYYYYMM(created_at) from {{ ref('stg_jira__issues') }}
              where (source_name, issue_id) in (
                  select source_name, issue_id from {{ ref('stg_jira__issue_changelogs') }}

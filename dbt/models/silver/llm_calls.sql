@@ -2,6 +2,7 @@
     config(
         partition_by='toYYYYMM(started_at)',
         order_by='(ticket_bucket, ticket_key, project_id, trace_id, observation_id)',
+        indexes=[by_bucket()],
         dirty=["{{ months_of_changed_trees() }}"],
         may_differ='{{ in_changed_trees() }}',
     )
@@ -39,7 +40,7 @@ with observations as (
 traces as (
 
     select * from {{ ref('traces') }}
-    where {{ if_partial('(project_id, trace_id) in (select project_id, trace_id from (' ~ changed_trees() ~ '))') }}
+    where {{ if_partial(key_in(['project_id', 'trace_id'], '(' ~ changed_trees() ~ ')')) }}
 
 ),
 

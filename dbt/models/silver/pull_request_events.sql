@@ -2,6 +2,7 @@
     config(
         partition_by='toYYYYMM(pull_request_created_at)',
         order_by='(ticket_bucket, repository_id, pull_request_number, event_index)',
+        indexes=[by_bucket(), by_number()],
         dirty=changed_lists(),
     )
 }}

@@ -2,6 +2,7 @@
     config(
         partition_by='toYYYYMM(created_at)',
         order_by='(ticket_bucket, repository_id, pull_request_number)',
+        indexes=[by_bucket(), by_number()],
         dirty=[
             "select toYYYYMM(created_at) from " ~ changes('stg_github__pull_requests'),
             "select toYYYYMM(created_at) from {{ this }}

@@ -2,10 +2,11 @@
     config(
         partition_by='toYYYYMM(scored_at)',
         order_by='(ticket_bucket, ticket_key, project_id, score_id)',
+        indexes=[by_bucket()],
         dirty=[
             "{{ partitions_across_sources('stg_langfuse__scores', 'langfuse', 'project_id, score_id', 'toYYYYMM(scored_at)') }}",
             "select toYYYYMM(scored_at) from {{ this }}
-            where (project_id, trace_id) in (select project_id, trace_id from {{ changes('traces') }})",
+            where {{ key_in(['project_id', 'trace_id'], changes('traces')) }}",
             "select toYYYYMM(scored_at) from {{ this }}
             where {{ names_moved_ticket('[' ~ whole_ticket_key(\"coalesce(session_id, '')\") ~ ']') }}",
         ]
@@ -27,7 +28,7 @@ traces as (
         link_method as method_of_trace,
         stage as stage_of_trace
     from {{ ref('traces') }}
-    where {{ if_partial('(project_id, trace_id) in (select project_id, trace_id from scores)') }}
+    where {{ if_partial(key_in(['project_id', 'trace_id'], 'scores')) }}
 
 ),
 

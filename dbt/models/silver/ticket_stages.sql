@@ -2,6 +2,7 @@
     config(
         partition_by='issue_month',
         order_by='(ticket_bucket, ticket_key, stage_index)',
+        indexes=[by_bucket()],
         dirty=[
             "select toYYYYMM(created_at) from " ~ changes('jira_issues'),
             "select toYYYYMM(created_at) from {{ ref('jira_issues') }}
@@ -26,12 +27,7 @@ changelogs as (
     select * from {{ ref('stg_jira__issue_changelogs') }}
     where
         field = 'status'
-        and (source_name, issue_id) in (
-            select
-                source_name,
-                issue_id
-            from issues
-        )
+        and {{ key_in(['source_name', 'issue_id'], 'issues') }}
 
 ),
 

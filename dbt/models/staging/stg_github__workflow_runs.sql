@@ -2,6 +2,7 @@
     config(
         partition_by=month_of('created_at'),
         order_by=['source_name', 'repository_id', 'run_id'],
+        indexes=[{'name': 'by_run', 'definition': 'run_id type minmax granularity 1'}],
         unique_key=['source_name', 'repository_id', 'run_id'],
         dirty=["{{ partitions_of_affected() }}"],
         may_differ="{{ is_affected() }}",
