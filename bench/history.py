@@ -1,6 +1,7 @@
 """Bronze of a large organisation, written by the store itself: tickets at a steady rate, each with what belongs to it.
 
-The history is a function of the ticket's number, so that ten times the tickets is ten times the time, at the same rate.
+The history is a function of the ticket's number, counted back from one end, so that ten times the tickets is ten times
+the time, at the same rate.
 """
 
 from __future__ import annotations
@@ -16,11 +17,12 @@ TICKETS_PER_DAY = 200
 OBSERVATIONS_PER_TRACE, TRACES_PER_TICKET = 8, 3
 SERIES, SAMPLES_PER_DAY = 20, 96
 REPOSITORIES = 8
-START = "toDateTime64('2023-01-02 00:00:00', 6, 'UTC')"
+END = "toDateTime64('2026-06-16 00:00:00', 6, 'UTC')"
+"""Every history ends on the same day of a month: an increment builds the months again that it touches."""
 SOURCES = [{"name": name, "type": name} for name in ("langfuse", "github", "jira", "prometheus")]
 
 _PROJECT = "['FLEET', 'PAY', 'MAPS', 'OPS'][i % 4 + 1]"
-_BORN = f"{START} + toIntervalMicrosecond(i * intDiv(86400000000, {TICKETS_PER_DAY}))"
+_INTERVAL = 86_400_000_000 // TICKETS_PER_DAY
 _REPOSITORY = f"concat('acme/repo-', toString(i % {REPOSITORIES}))"
 _HEAD, _MERGE = "hex(sipHash128('head', i))", "hex(sipHash128('merge', i))"
 _BY_AGENT = "i % 4 != 0"
@@ -294,8 +296,9 @@ ENTITIES = (
 def write(client: Client, tickets: int) -> int:
     """All of bronze for that many tickets and the samples of that time, one load a source. Gives the rows written."""
     for entity in ENTITIES:
-        _insert(client, entity, f"numbers({tickets})", load=1)
-    _samples(client, 0, tickets // TICKETS_PER_DAY, load=1)
+        _insert(client, entity, f"numbers({tickets})", tickets, load=1)
+    days = tickets // TICKETS_PER_DAY
+    _samples(client, -days, days, load=1)
     for source in SOURCES:
         _complete(client, source["name"], load=1)
     return _rows(client, load=1)
@@ -309,8 +312,8 @@ def write_load(client: Client, tickets: int, load: int) -> int:
     late = f"(select number from numbers({tickets}) where number in ({tickets} - 300, {tickets} - 301))"
     for entity in ENTITIES:
         for chosen in (new, changed, late):
-            _insert(client, entity, chosen, load=load)
-    _samples(client, tickets // TICKETS_PER_DAY, 1, load=load, steps=4)
+            _insert(client, entity, chosen, tickets, load=load)
+    _samples(client, 0, 1, load=load, steps=4)
     for source in SOURCES:
         _complete(client, source["name"], load=load)
     return _rows(client, load=load)
@@ -341,24 +344,25 @@ def _create(client: Client, source: str, name: str) -> None:
     )
 
 
-def _insert(client: Client, entity: Entity, tickets: str, *, load: int) -> None:
+def _insert(client: Client, entity: Entity, chosen: str, tickets: int, *, load: int) -> None:
     _create(client, entity.source, entity.name)
     columns = [*entity.values, "_dlt_load_id"]
     values = ", ".join([*(f"{sql} as `{name}`" for name, sql in entity.values.items()), f"'{load}' as _dlt_load_id"])
+    born = f"{END} + toIntervalMicrosecond((toInt64(i) - {tickets}) * {_INTERVAL})"
     client.command(
         f"insert into bronze.{entity.source}_{entity.name} ({', '.join(f'`{c}`' for c in columns)}) "
-        f"select {values} from (select number as i, {_BORN} as born, {(load - 1) * 3600} as later, n "
-        f"from {tickets} array join range({entity.times}) as n)"
+        f"select {values} from (select number as i, {born} as born, {(load - 1) * 3600} as later, n "
+        f"from {chosen} array join range({entity.times}) as n)"
     )
 
 
 def _samples(client: Client, day: int, days: int, *, load: int, steps: int = SAMPLES_PER_DAY) -> None:
     for name in ("series", "samples"):
         _create(client, "prometheus", name)
-    at = f"{START} + toIntervalDay({day}) + toIntervalMinute(number * 15)"
+    at = f"{END} + toIntervalDay({day}) + toIntervalMinute(number * 15)"
     client.command(
         "insert into bronze.prometheus_series (fingerprint, last_seen_at, query, metric, labels, _dlt_load_id) "
-        f"select toString(s), {START} + toIntervalDay({day + days}), 'forge', 'forge_queue_depth', '{{}}', '{load}' "
+        f"select toString(s), {END} + toIntervalDay({day + days}), 'forge', 'forge_queue_depth', '{{}}', '{load}' "
         f"from (select arrayJoin(range({SERIES})) as s)"
     )
     client.command(
