@@ -103,12 +103,13 @@ class Plane:
         self.kubeconfig.write_text(node.kubeconfig(self.folder, "admin", f"https://127.0.0.1:{port}"))
         self.kubeconfig.chmod(0o600)
         self.wait_ready()
+        # Before the controllers: the garbage collector looks only every 30 seconds for kinds that are new.
+        self.kubectl("apply", "--server-side", "-f", str(MANIFESTS), "-f", str(CRDS))
+        self._wait_for("the stacks", lambda: self._succeeds("get", "observabilitystacks"))
         for component in ("kube-controller-manager", "kube-scheduler", "kwok"):
             self.start(component)
         machines = {"apiVersion": "v1", "kind": "List", "items": [machine(number) for number in range(self._nodes)]}
         self.kubectl("create", "-f", "-", stdin=json.dumps(machines))
-        self.kubectl("apply", "--server-side", "-f", str(MANIFESTS), "-f", str(CRDS))
-        self._wait_for("the stacks", lambda: self._succeeds("get", "observabilitystacks"))
         self._wait_for("the default service account", lambda: self._succeeds("get", "serviceaccount", "default"))
 
     def down(self) -> None:
