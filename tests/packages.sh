@@ -13,8 +13,4 @@ if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
     echo "not installed: ${missing[*]} (needs root and apt); the tests that use them are skipped"
     exit 0
 fi
-echo "installing ${missing[*]}"
-export DEBIAN_FRONTEND=noninteractive
-apt=(apt-get -qq -o DPkg::Lock::Timeout=600 -o Acquire::Retries=3)
-"${apt[@]}" update
-"${apt[@]}" install -y --no-install-recommends "${missing[@]}" >/dev/null
+PYTHONPATH="$(dirname "$0")/cluster" python3 -c 'import sys, machine; machine.ensure_packages(sys.argv[1:])' "${missing[@]}"

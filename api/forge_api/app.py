@@ -11,6 +11,7 @@ from fastapi_offline import FastAPIOffline
 
 from forge_api import metrics, problems
 from forge_api.auth import Tokens, guard
+from forge_api.listings import PREFIX
 from forge_api.repository import Gold
 from forge_api.routes import health, insight, listings, page, platform, summary, tickets
 from forge_api.store import Store
@@ -64,7 +65,7 @@ def create_app(read_dsn: Callable[[], str], tokens: Tokens | None = None, stack_
     problems.install(app)
     app.include_router(health.router)
     for module in (tickets, summary, insight, listings, platform):
-        app.include_router(module.router, prefix="/api/v1", dependencies=[Depends(guard(tokens))])
+        app.include_router(module.router, prefix=PREFIX, dependencies=[Depends(guard(tokens))])
     page.install(app, stack_name)
     metrics.install(app)  # last: it counts the routes above
     return app

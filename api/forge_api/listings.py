@@ -15,6 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table, or_, select
 from forge_api import keyset, tables
 from forge_api.keyset import SortKey
 
+PREFIX: Final = "/api/v1"
 PERIODS: Final = ("day", "week", "month")
 _PARAMETERS: Final = {"project_key": "project"}
 _COLUMNS: Final = {parameter: column for column, parameter in _PARAMETERS.items()}
@@ -253,4 +254,4 @@ PATHS: Final = {
     "platform_hourly": "/platform",
     "coverage": "/coverage",
 }
-"""Where the rows of a gold table are, below `/api/v1`."""
+"""Where the rows of a gold table are, below PREFIX."""

@@ -13,7 +13,7 @@ from collections.abc import Container
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from importlib.resources import files
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import (
     BigInteger,
@@ -45,7 +45,23 @@ def is_clickhouse(dialect: Dialect) -> bool:
     return dialect.name.startswith("clickhouse")
 
 
-class UtcDateTime(TypeDecorator[datetime]):
+ValueT = TypeVar("ValueT")
+
+
+class _AsText(TypeDecorator[ValueT]):
+    """A type that goes to ClickHouse, and comes from it, as text; elsewhere it is its `impl`."""
+
+    value: type[Any]
+
+    @property
+    def python_type(self) -> type[Any]:
+        return self.value
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return String() if is_clickhouse(dialect) else super().load_dialect_impl(dialect)
+
+
+class UtcDateTime(_AsText[datetime]):
     """An aware datetime in UTC.
 
     To ClickHouse it goes as text with `digits` of a second: one driver would drop microseconds and offset, and
@@ -54,17 +70,11 @@ class UtcDateTime(TypeDecorator[datetime]):
 
     impl = DateTime(timezone=True)
     cache_ok = True
+    value = datetime
 
     def __init__(self, digits: int = 6) -> None:
         super().__init__()
         self.digits = digits
-
-    @property
-    def python_type(self) -> type[Any]:
-        return datetime
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return String() if is_clickhouse(dialect) else DateTime(timezone=True)
 
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
         if value is None or not is_clickhouse(dialect):
@@ -78,18 +88,12 @@ class UtcDateTime(TypeDecorator[datetime]):
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-class Money(TypeDecorator[Decimal]):
+class Money(_AsText[Decimal]):
     """US dollars, exact to 12 decimals. Text to ClickHouse: one driver would send a float."""
 
     impl = Numeric(38, 12)
     cache_ok = True
-
-    @property
-    def python_type(self) -> type[Any]:
-        return Decimal
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return String() if is_clickhouse(dialect) else Numeric(38, 12)
+    value = Decimal
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> Any:
         return format(value, "f") if value is not None and is_clickhouse(dialect) else value
@@ -98,18 +102,12 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else Decimal(value)
 
 
-class Flag(TypeDecorator[bool]):
+class Flag(_AsText[bool]):
     """A boolean. One ClickHouse driver hands over the words `true` and `false`."""
 
     impl = Boolean()
     cache_ok = True
-
-    @property
-    def python_type(self) -> type[Any]:
-        return bool
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return String() if is_clickhouse(dialect) else Boolean()
+    value = bool
 
     def process_bind_param(self, value: bool | None, dialect: Dialect) -> Any:
         return int(value) if value is not None and is_clickhouse(dialect) else value
@@ -123,18 +121,12 @@ def text() -> String:
     return String().with_variant(String(collation="C"), "postgresql")
 
 
-class Day(TypeDecorator[date]):
+class Day(_AsText[date]):
     """A day. Text to ClickHouse, like every time."""
 
     impl = Date()
     cache_ok = True
-
-    @property
-    def python_type(self) -> type[Any]:
-        return date
-
-    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        return String() if is_clickhouse(dialect) else Date()
+    value = date
 
     def process_bind_param(self, value: date | None, dialect: Dialect) -> Any:
         return value.isoformat() if value is not None and is_clickhouse(dialect) else value
@@ -161,15 +153,12 @@ def _to_json(element: _AsJson, compiler: SQLCompiler, **kw: Any) -> str:
     return f"toJSONString({compiler.process(element.clauses, **kw)})"
 
 
-class Words(TypeDecorator[list[str]]):
+class Words(_AsText[list[str]]):
     """A list of texts; to read only."""
 
     impl = String()
     cache_ok = True
-
-    @property
-    def python_type(self) -> type[Any]:
-        return list
+    value = list
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         return String() if is_clickhouse(dialect) else ARRAY(String())

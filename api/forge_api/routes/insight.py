@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import Field
 
-from forge_api.listings import PATHS, Wanted, parameter
+from forge_api.listings import PATHS, PREFIX, Wanted, parameter
 from forge_api.models import Answer, Funnel, FunnelGate, RejectionReason, Usd, made
 from forge_api.problems import documented
 from forge_api.queries import COST_KEYS, COST_SUMS, GATES, WAITS
@@ -50,7 +50,7 @@ def list_metrics(gold: GoldStore) -> Metrics:
     its values and the rows behind them are."""
 
     def at(table: str) -> str | None:  # gold may be of another release, with a table that this one does not know
-        return f"/api/v1{PATHS[table]}" if table in PATHS else None
+        return f"{PREFIX}{PATHS[table]}" if table in PATHS else None
 
     return Metrics(
         items=[{**row, "values_at": at(row["model"]), "rows_at": at(row["drill_down"])} for row in gold.metrics()]
