@@ -322,7 +322,7 @@ def start(state: Path, binaries: Path) -> Components:
         time.sleep(0.2)
     run("kube-controller-manager", *controller_manager_flags(state, 200),
         "--allocate-node-cidrs", "--cluster-cidr=10.244.0.0/16")  # fmt: skip
-    run("kube-scheduler", *control_flags(state, "scheduler", 200))
+    run("kube-scheduler", *scheduler_flags(state, 200))
     run("kubelet", f"--config={etc}/kubelet.json", f"--kubeconfig={state}/kubelet.kubeconfig",
         f"--hostname-override={NAME}", f"--node-ip={ADDRESS}")  # fmt: skip
     run("kube-proxy", f"--config={etc}/proxy.json")
@@ -369,6 +369,11 @@ def apiserver_flags(state: Path) -> tuple[str, ...]:
 def control_flags(state: Path, name: str, qps: int) -> tuple[str, ...]:
     limits = (f"--kube-api-qps={qps}", f"--kube-api-burst={2 * qps}")
     return (f"--kubeconfig={state}/{name}.kubeconfig", "--leader-elect=false", "--bind-address=127.0.0.1", *limits)
+
+
+def scheduler_flags(state: Path, qps: int) -> tuple[str, ...]:
+    # A volume that is bound while its pod is found to lack it wakes nobody: the pod would wait for 5 minutes.
+    return (*control_flags(state, "scheduler", qps), "--pod-max-in-unschedulable-pods-duration=2s")
 
 
 def controller_manager_flags(state: Path, qps: int) -> tuple[str, ...]:

@@ -445,11 +445,7 @@ def flags(folder: Path, qps: int) -> dict[str, tuple[str, ...]]:
             f"--controllers=*,{','.join(f'-{name}' for name in WITHOUT)}",
             *(f"--concurrent-{name}-syncs=20" for name in AT_ONCE),
         ),
-        "kube-scheduler": (
-            *node.control_flags(folder, "scheduler", qps),
-            # A volume that is bound while its pod is found to lack it wakes nobody: the pod would wait for 5 minutes.
-            "--pod-max-in-unschedulable-pods-duration=2s",
-        ),
+        "kube-scheduler": node.scheduler_flags(folder, qps),
         "kwok": (
             f"--kubeconfig={folder}/{KWOK_USER}.kubeconfig",
             f"--config={folder}/etc/kwok.yaml",
