@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from forge_stack.decisions import FinishedLoad, retry_delay
-from forge_stack.model import Source, SourceStatus, TransformStatus
+from forge_stack.model import Source, SourceStatus, StackStatus
 from forge_stack.status import Fact, SourceFacts
 from forge_stack.wire import LoadSummary
 
@@ -107,37 +107,43 @@ def loads_of(world: World, source: Source, cron_job: Manifest | None) -> Loads:
     return Loads(source, cron_job, tuple(active), tuple(ended), tuple(pods))
 
 
-def finished_loads(loads: Sequence[Loads], status: TransformStatus) -> list[FinishedLoad]:
-    """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record.
+def finished_loads(loads: Sequence[Loads], status: StackStatus) -> list[FinishedLoad]:
+    """Every load that ended well and whose evidence exists: its Job, or, when that is gone, the CronJob's record or
+    what the stack's status says of the source: a first load has no other record.
 
     A Job that seems to run and began before the record may be the very one that it speaks of, its end not yet seen.
     When the record was faster than all news of its Job, the load keeps the name that it was covered by.
     """
+    transform, known = status.transform, {source.name: source.last_success_time for source in status.sources}
     found = []
     for each in loads:
         name = each.source.name
         ended = [(job, end) for job, end in each.ended if end.succeeded]
         for job, end in ended:
             record = _record(each.cron_job, end.at)
-            uid = record if record in status.consumed else job["metadata"]["uid"]
+            uid = record if record in transform.consumed else job["metadata"]["uid"]
             found.append(FinishedLoad(uid, name, end.at))
-        newest = max([end.at for _, end in ended], default=None)
-        recorded = last_success(each.cron_job)
+        recorded = _newest(last_success(each.cron_job), known.get(name))
         unseen = recorded is not None and any(started_at(job) <= recorded for job in each.active)
         if recorded is not None and each.cron_job is not None and not unseen:
-            seen = [at for at in (newest, status.covered.get(name)) if at is not None]
-            if not seen or recorded > max(seen):
+            seen = _newest(transform.covered.get(name), *(end.at for _, end in ended))
+            if seen is None or recorded > seen:
                 found.append(FinishedLoad(_record(each.cron_job, recorded), name, recorded))
     return found
 
 
+def _newest(*moments: datetime | None) -> datetime | None:
+    return max((moment for moment in moments if moment is not None), default=None)
+
+
 def _record(cron_job: Manifest | None, at: datetime) -> str:
-    """What identifies a load that only its CronJob tells of: the end of the Job, to the second."""
+    """What identifies a load whose Job is gone: its CronJob, and the end of the Job to the second."""
     return f"{cron_job['metadata']['name']}@{at.isoformat()}" if cron_job else ""
 
 
 def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem: Fact | None) -> SourceFacts:
-    """What this pass saw of one source; an end that the status tells already is told again only with its summary."""
+    """What this pass saw of one source. An end that the status tells already is told again only with its summary, and
+    an older one not at all: of the newest the Job may be gone."""
     active_pods = [pod for job in loads.active for pod in world.pods_of(job)]
     problem = secret_problem or pod_trouble(active_pods)
     result = SourceFacts(source=loads.source, running=loads.running, problem=problem)
@@ -145,7 +151,8 @@ def facts(world: World, loads: Loads, known: SourceStatus | None, secret_problem
         return result
     job, end = loads.ordinary[-1]
     summary = summary_of(world, job)
-    if summary is None and known is not None and known.last_load_time is not None and end.at <= known.last_load_time:
+    told = known.last_load_time if known is not None else None
+    if told is not None and (end.at < told or (end.at == told and summary is None)):
         return result
     reason, message = "", ""
     if not end.succeeded and summary is None:

@@ -100,7 +100,7 @@ def survey(stack: ObservabilityStack, manifest: Manifest, world: World) -> Surve
     )
     asked = requests.parse(manifest, stack)
     jobs = transforms.transform_jobs(world)
-    finished = loads.finished_loads(found, stack.status.transform)
+    finished = loads.finished_loads(found, stack.status)
     return Survey(
         stack=stack,
         world=world,

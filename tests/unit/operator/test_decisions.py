@@ -14,7 +14,7 @@ from forge_operator.observe import job_end
 from forge_operator.stacks import status_of
 from forge_operator.world import World, fingerprint
 from forge_stack.decisions import FinishedLoad, RunTransform, decide_transform
-from forge_stack.model import ObservabilityStack, SourceStatus, TransformStatus
+from forge_stack.model import ObservabilityStack, SourceStatus, StackStatus, TransformStatus
 from forge_stack.status import Fact, observe_source
 from forge_stack.wire import NodeCounts, NodeFailure, Problem, TransformSummary, encode_summary
 from stack_objects import NOW, at, make_job, make_pod, make_stack, world_of
@@ -113,18 +113,18 @@ def test_loads_of_a_removed_source_go() -> None:
 
 def test_the_cron_jobs_record_stands_in_for_a_job_that_is_gone() -> None:
     record = cron_job(at(60))
-    found = loads.finished_loads([loads_in(world_of(), record)], TransformStatus())
+    found = loads.finished_loads([loads_in(world_of(), record)], StackStatus())
     assert [(f.uid.split("@")[0], f.source, f.ended_at) for f in found] == [
         ("acme-load-github", "github", NOW + timedelta(seconds=60))
     ]
     covered = TransformStatus(covered={"github": NOW + timedelta(seconds=60)})
-    assert loads.finished_loads([loads_in(world_of(), record)], covered) == []
+    assert loads.finished_loads([loads_in(world_of(), record)], StackStatus(transform=covered)) == []
 
 
 def test_a_job_that_is_there_needs_no_record() -> None:
     job = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=60)
     record = cron_job(at(60))
-    found = loads.finished_loads([loads_in(world_of(record, job), record)], TransformStatus())
+    found = loads.finished_loads([loads_in(world_of(record, job), record)], StackStatus())
     assert [f.uid for f in found] == ["uid-of-acme-load-github-1"]
 
 
@@ -133,19 +133,36 @@ def test_a_record_waits_for_the_job_that_it_may_speak_of() -> None:
     ticked = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", seconds=50)
     later = make_job("acme-load-github-2", labels=SOURCE, owner="uid-of-cron", seconds=90)
     record = cron_job(at(60))
-    assert loads.finished_loads([loads_in(world_of(record, ticked), record)], TransformStatus()) == []
-    assert len(loads.finished_loads([loads_in(world_of(record, later), record)], TransformStatus())) == 1
+    assert loads.finished_loads([loads_in(world_of(record, ticked), record)], StackStatus()) == []
+    assert len(loads.finished_loads([loads_in(world_of(record, later), record)], StackStatus())) == 1
 
 
 def test_a_load_that_was_covered_by_its_record_is_the_same_when_its_job_is_seen() -> None:
     """All news of the Job may come after that of its CronJob."""
     record = cron_job(at(60))
-    (load,) = loads.finished_loads([loads_in(world_of(record), record)], TransformStatus())
+    (load,) = loads.finished_loads([loads_in(world_of(record), record)], StackStatus())
     status = TransformStatus(consumed=[load.uid], covered={"github": load.ended_at})
     ended = make_job("acme-load-github-1", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=60)
     other = make_job("acme-load-github-2", labels=SOURCE, owner="uid-of-cron", ended="Complete", seconds=61)
-    found = loads.finished_loads([loads_in(world_of(record, ended, other), record)], status)
+    found = loads.finished_loads([loads_in(world_of(record, ended, other), record)], StackStatus(transform=status))
     assert [each.uid for each in found] == [load.uid, "uid-of-acme-load-github-2"]
+
+
+def test_the_status_stands_in_for_a_first_load_that_is_gone() -> None:
+    """Of a first load, or one that was asked for, no CronJob keeps a record; it may go while a transform runs."""
+    known = SourceStatus(name="github", last_success_time=NOW + timedelta(seconds=60))
+
+    def finished(*jobs: Manifest, covered: int | None = None) -> list[str]:
+        times = {} if covered is None else {"github": NOW + timedelta(seconds=covered)}
+        status = StackStatus(sources=[known], transform=TransformStatus(covered=times))
+        return [
+            load.uid.split("@")[0] for load in loads.finished_loads([loads_in(world_of(*jobs), cron_job())], status)
+        ]
+
+    assert finished() == finished(covered=59) == ["acme-load-github"]
+    assert finished(covered=60) == []
+    assert finished(first(1, ended="Complete", seconds=60)) == ["uid-of-acme-load-github-first-1"]
+    assert finished(first(1, seconds=50)) == [], "it seems to run: the end that the status tells is not seen yet"
 
 
 # What a source is told
@@ -154,6 +171,13 @@ def test_a_load_that_was_covered_by_its_record_is_the_same_when_its_job_is_seen(
 def told(world: World, known: SourceStatus | None = None, problem: Fact | None = None) -> SourceStatus:
     facts = loads.facts(world, loads_in(world), known, problem)
     return observe_source(loads.settled(known, facts.problem), facts, suspended=False)
+
+
+def test_the_end_of_an_older_load_is_not_told_again_when_the_newest_is_gone() -> None:
+    old, new = first(1, ended="Complete", seconds=60), first(2, ended="Failed", seconds=90)
+    before = told(world_of(old, new))
+    assert (before.state, before.last_load_time) == ("Failing", NOW + timedelta(seconds=90))
+    assert told(world_of(old), before) == before
 
 
 def test_a_missing_secret_is_told_and_forgotten_when_it_comes() -> None:
@@ -255,7 +279,7 @@ def test_what_a_kept_transform_took_in_is_covered_although_its_batch_is_gone_wit
 
     def consumed(*jobs: Manifest, sequence: int = 0) -> list[str]:
         world = world_of(*jobs)
-        finished = loads.finished_loads([loads_in(world)], TransformStatus())
+        finished = loads.finished_loads([loads_in(world)], StackStatus())
         stack = with_transform(TransformStatus(sequence=sequence))
         return transforms.commit_ended(world, stack, transforms.transform_jobs(world), finished).consumed
 
@@ -301,26 +325,36 @@ def test_history_keeps_the_newest_and_what_is_not_committed() -> None:
 
 
 class Cluster:
-    """An API server in miniature: Job names are unique, status writes are all or nothing, a process may die anywhere.
+    """An API server in miniature: Job names are unique, status writes are all or nothing, a process may die anywhere,
+    and people delete load Jobs whose end the status tells.
 
     It runs the very functions that the reconciler calls, in its order, and stops each pass at a random line.
     """
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
-        self.jobs: dict[str, Manifest] = {}
-        self.status = TransformStatus()
+        self.jobs: dict[str, Manifest] = {"acme-load-github": cron_job()}
+        self.status = StackStatus()
         self.clock = 0.0
         self.violations: list[str] = []
         self.created: list[str] = []
+        self.loaded: list[str] = []
+        """When each load ended."""
 
     def world(self) -> World:
         return world_of(*self.jobs.values(), seconds=self.clock)
 
     def finish_load(self) -> None:
-        number = sum("load" in name for name in self.jobs) + 1
-        name = f"acme-load-github-{number}"
+        self.loaded.append(at(self.clock))
+        name = f"acme-load-github-{len(self.loaded)}"
         self.jobs[name] = make_job(name, labels=SOURCE, ended="Complete", seconds=self.clock)
+
+    def delete_loads(self) -> None:
+        """Only the CronJob and the transforms stay, and the loads that nobody has seen."""
+        told = max((source.last_success_time or NOW for source in self.status.sources), default=NOW)
+        for name, job in list(self.jobs.items()):
+            if "acme-load-github-" in name and (end := job_end(job)) and end.at <= told:
+                del self.jobs[name]
 
     def end_transforms(self) -> None:
         for job in list(self.jobs.values()):
@@ -329,17 +363,20 @@ class Cluster:
                 job["status"] |= make_job("x", ended=ended, seconds=self.clock)["status"]
                 job["status"]["startTime"] = job["metadata"]["creationTimestamp"]
 
-    def reconcile(self, world: World, read: TransformStatus, dies_at: int, settle: Callable[[], None]) -> None:
+    def reconcile(self, world: World, read: StackStatus, dies_at: int, settle: Callable[[], None]) -> None:
         """One pass over what was read earlier, possibly stale."""
-        stack = with_transform(read)
+        stack = make_stack().model_copy(update={"status": read})
         jobs = transforms.transform_jobs(world)
-        finished = loads.finished_loads([loads_in(world)], read)
-        committed = transforms.commit_ended(world, stack, jobs, finished)
+        found = loads_in(world, cron_job())
+        finished = loads.finished_loads([found], read)
+        known = read.sources[0] if read.sources else None
+        seen = observe_source(known, loads.facts(world, found, known, None), suspended=False)
+        committed = StackStatus(sources=[seen], transform=transforms.commit_ended(world, stack, jobs, finished))
         decision = decide_transform(
             now=world.now,
             finished=finished,
             expected=["github"],
-            status=committed,
+            status=committed.transform,
             running=bool(transforms.running(jobs, world.pods)),
             settings=stack.spec.transform,
         )
@@ -369,7 +406,7 @@ def test_coverage_and_no_overlap_whatever_dies(seed: int) -> None:
     """Two operators, one with a view of the past, that die at random lines: every load is covered, none beside."""
     cluster = Cluster(seed)
     rng = cluster.random
-    stale: tuple[World, TransformStatus] | None = None
+    stale: tuple[World, StackStatus] | None = None
     for _ in range(120):
         cluster.clock += rng.choice([1, 5, 40])
         if rng.random() < 0.3:
@@ -380,18 +417,22 @@ def test_coverage_and_no_overlap_whatever_dies(seed: int) -> None:
         if stale is not None and rng.random() < 0.3:
             cluster.reconcile(*stale, dies_at=rng.choice([0, 1, 2]), settle=lambda: None)
         cluster.reconcile(*view, dies_at=rng.choice([0, 1, 2, 2]), settle=lambda: None)
+        if rng.random() < 0.2:
+            cluster.delete_loads()
         if rng.random() < 0.3:
             stale = view
+    cluster.delete_loads()
     for _ in range(12):  # calm at last
         cluster.clock += 4000
         cluster.end_transforms()
         cluster.reconcile(cluster.world(), cluster.status, 2, lambda: None)
     assert cluster.violations == []
     assert len(cluster.created) == len(set(cluster.created))
-    finished = loads.finished_loads([loads_in(cluster.world())], cluster.status)
-    assert {load.uid for load in finished} == set(cluster.status.consumed)
+    finished = loads.finished_loads([loads_in(cluster.world(), cron_job())], cluster.status)
+    assert {load.uid for load in finished} <= set(cluster.status.transform.consumed)
     # Covered by a successful transform that began after the load ended, by the Jobs themselves and not by the status.
     good = [job for name, job in cluster.jobs.items() if "transform" in name and (e := job_end(job)) and e.succeeded]
+    assert max(job["metadata"]["creationTimestamp"] for job in good) >= max(cluster.loaded)
     for load in finished:
         began = [
             job["metadata"]["creationTimestamp"]

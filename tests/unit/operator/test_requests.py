@@ -12,7 +12,7 @@ from forge_operator.names import REQUEST_ANNOTATION, WINDOW_ANNOTATION
 from forge_operator.observe import job_end
 from forge_operator.story import run_happenings
 from forge_operator.world import World
-from forge_stack.model import ObservabilityStack, TransformStatus
+from forge_stack.model import ObservabilityStack, StackStatus
 from forge_stack.runs import RUN_NOW
 from forge_stack.status import Fact
 from forge_stack.wire import LoadSummary, Problem, encode_summary
@@ -175,7 +175,7 @@ def test_a_backfill_gets_its_window_and_says_nothing_of_its_source(inputs: Input
     job["status"] = make_job("x", ended="Complete")["status"]
     found = loads.loads_of(world_of(job), source, None)
     assert not found.succeeded_before(None), "it loads no more than its window: the first load is still to come"
-    assert [load.uid for load in loads.finished_loads([found], TransformStatus())] == ["u"], (
+    assert [load.uid for load in loads.finished_loads([found], StackStatus())] == ["u"], (
         "but a transform must take it in"
     )
 

@@ -303,6 +303,12 @@ def set_back(life: Life) -> Iterator[str]:
         for source, moment in before.get("covered", {}).items():
             if _moment(after.get("covered", {}).get(source, moment)) < _moment(moment):
                 yield f"the covered time of {source} went back in version {version}"
+        later = {known["name"]: known for known in new.get("sources", [])}
+        for known in old.get("sources", []):
+            for name in ("lastLoadTime", "lastSuccessTime"):
+                told = later.get(known["name"], known).get(name)
+                if known.get(name) and (told is None or _moment(told) < _moment(known[name])):
+                    yield f"{name} of {known['name']} went back in version {version}"
 
 
 def told_twice(life: Life) -> Iterator[str]:

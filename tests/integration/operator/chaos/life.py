@@ -163,9 +163,12 @@ class Life:
         loads = [job["metadata"]["uid"] for job in self.jobs("load") if has_ended(job, "Complete")]
         return self.consumed() >= set(loads) and all(has_ended(job) for job in self.view.all("Job"))
 
-    def state(self, source: str) -> str:
+    def source_status(self, source: str) -> Manifest:
         sources = self.stack().get("status", {}).get("sources", [])
-        return next((str(s["state"]) for s in sources if s["name"] == source), "")
+        return next((dict(s) for s in sources if s["name"] == source), {})
+
+    def state(self, source: str) -> str:
+        return str(self.source_status(source).get("state", ""))
 
     def jobs(self, component: str, source: str = "") -> list[Manifest]:
         labels = {COMPONENT: component, **({SOURCE: source} if source else {})}

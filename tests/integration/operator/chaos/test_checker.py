@@ -279,6 +279,20 @@ def test_a_status_that_went_back(tape: Tape) -> None:
     assert violations(tape.seen, by_hand=["stack"]) == []
 
 
+def test_a_source_whose_times_went_back(tape: Tape) -> None:
+    status = tape.live["stack"]["status"]
+    for minute, failed in ((2, 2), (1, 2), (1, 3)):
+        times = {f"last{name}Time": f"2026-01-01T00:0{at}:00Z" for name, at in (("Success", minute), ("Load", failed))}
+        tape.change("stack", status={**status, "sources": [{"name": "a", **times}]})
+    tape.change("stack", status={**status, "sources": [{"name": "a"}]})
+    tape.change("stack", status={**status, "sources": []})
+    assert [told.split(": ")[1].rsplit(" in ")[0] for told in violations(tape.seen)] == [
+        "lastSuccessTime of a went back",
+        "lastLoadTime of a went back",
+        "lastSuccessTime of a went back",
+    ]
+
+
 def test_an_end_that_was_told_twice(tape: Tape) -> None:
     for name in ("acme.1", "acme.2"):
         tape.add("Event", name, regarding={"uid": "stack"}, reason="TransformFailed", note="transform 1 failed: x")

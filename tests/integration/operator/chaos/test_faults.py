@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from checker import STACK, Manifest, has_ended
 from faults import Faults, Proxy
+from forge_operator.names import REQUEST_ANNOTATION
 from forge_stack.runs import RUN_NOW
 from life import COMPONENT, NAME, PATIENCE, SOURCE, STEPS, Life, source
 from operators import Operator
@@ -155,8 +156,9 @@ def clock_behind(life: Life, proxy: Proxy) -> None:
 
 
 def loads_deleted_early(life: Life, proxy: Proxy) -> None:
-    """First loads are deleted the moment they have ended; then one that the operator, standing still, never saw: of it
-    only its CronJob's record is left."""
+    """First loads are deleted the moment they have ended; then one that the operator saw, but could not cover while a
+    transform ran: of it only the status tells; then one that the operator, standing still, never saw: of it only its
+    CronJob's record is left."""
     taken: set[str] = set()
 
     def take(job: Manifest) -> bool:
@@ -173,6 +175,7 @@ def loads_deleted_early(life: Life, proxy: Proxy) -> None:
     with _taking(life, take):
         operator = life.operate()
         life.begin()
+        _delete_beside_a_transform(life)
         taken.clear()
         operator.send(signal.SIGSTOP)
         life.load("alpha")
@@ -180,6 +183,28 @@ def loads_deleted_early(life: Life, proxy: Proxy) -> None:
         operator.send(signal.SIGCONT)
         life.wait("a later transform of alpha", lambda: not life.uncovered())
         life.check()
+
+
+def _delete_beside_a_transform(life: Life) -> None:
+    life.load("alpha")
+    known = {job["metadata"]["uid"] for job in life.jobs("transform")}
+    pod = life.mark_pod("a transform", HELD_LABEL, lambda pod: _is_new_transform(pod, known))
+    life.change_stack({"metadata": {"annotations": {RUN_NOW: "beta"}}})
+    load: Manifest = life.wait(
+        "the load that was asked for", lambda: next(filter(_is_done_request, life.jobs("load")), None)
+    )
+    ended = load["status"]["completionTime"]
+    life.wait("the status to tell its end", lambda: life.source_status("beta").get("lastSuccessTime", "") >= ended)
+    life.by_hand.add(load["metadata"]["uid"])
+    life.client.delete("Job", life.namespace, load["metadata"]["name"])
+    life.wait("it to be gone", lambda: life.job(load["metadata"]["uid"]) is None)
+    with contextlib.suppress(RefusedError):  # it ended before it could be held
+        life.client.merge("Pod", life.namespace, pod["metadata"]["name"], {"metadata": {"labels": {HELD_LABEL: None}}})
+    life.wait("a later transform of beta", lambda: not life.uncovered())
+
+
+def _is_done_request(job: Manifest) -> bool:
+    return bool(job["metadata"].get("annotations", {}).get(REQUEST_ANNOTATION)) and has_ended(job, "Complete")
 
 
 def transforms_deleted_at_their_end(life: Life, proxy: Proxy) -> None:
