@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -33,7 +33,8 @@ PAGE = 100
 WATCH_SECONDS = 300
 """Seconds after which the API server ends a watch, so that connections spread anew over its replicas."""
 SILENCE_SECONDS = 100.0
-"""Seconds without a word after which a watch is taken for dead; the API server sends a bookmark about every minute."""
+"""Seconds without a word after which a watch is taken for dead and begun anew. The API server sends a bookmark about
+every minute, but of a kind that never changed since it started only when etcd tells it of its progress."""
 SKEW_THAT_COUNTS = timedelta(seconds=2)
 """The Date header has whole seconds: smaller differences say nothing."""
 _META = "application/json;as=PartialObjectMetadata{};g=meta.k8s.io;v=v1"
@@ -186,10 +187,19 @@ class Api:
         return [item async for items, _ in self.pages(kind, namespace, selector) for item in items]
 
     async def watch(
-        self, kind: Kind, version: str, namespace: str = "", selector: str = "", fields: str = "", *, meta: bool = False
+        self,
+        kind: Kind,
+        version: str,
+        namespace: str = "",
+        selector: str = "",
+        fields: str = "",
+        *,
+        meta: bool = False,
+        begun: Callable[[], None] = lambda: None,
     ) -> AsyncIterator[tuple[str, Manifest]]:
         """What happens from a version on: ADDED, MODIFIED, DELETED or BOOKMARK, and the object. It ends now and again;
-        go on from the last version. Raises ApiError 410 when the version is too old: list again."""
+        go on from the last version. `begun` is called when the API server has taken the watch on, for that it may have
+        nothing to tell. Raises ApiError 410 when the version is too old: list again."""
         query = {
             "watch": "true",
             "allowWatchBookmarks": "true",
@@ -205,6 +215,7 @@ class Api:
         ) as response:
             if response.status != 200:
                 _answer(response, await response.read())
+            begun()
             rest = b""
             async for chunk in response.content.iter_any():
                 *lines, rest = (rest + chunk).split(b"\n")

@@ -23,6 +23,9 @@ logger = logging.getLogger(__name__)
 RELIST = 1800.0
 """Seconds after which the list is read anew without a reason, give or take a fifth."""
 
+SHORT = 1.0
+"""Seconds: a watch that was taken on and lasted longer is no failure, however it ended; the next begins soon."""
+
 
 @dataclass(frozen=True)
 class Collection:
@@ -61,7 +64,8 @@ class Reflector:
         self._version = ""
         self.synced = asyncio.Event()
         self.heard = time.monotonic()
-        """When the API server last said a word about the collection, by this process's monotonic clock."""
+        """When the API server last said a word about the collection, if only that it takes a watch on, by this
+        process's monotonic clock."""
 
     async def run(self) -> None:
         """Follow until cancelled. Raises ApiError 404 when the API server does not have the kind, RuntimeError when its
@@ -75,7 +79,7 @@ class Reflector:
                 await self._follow(time.monotonic() + RELIST * (0.8 + 0.4 * self._spread()))
             except TROUBLE as error:
                 if isinstance(error, ApiError):
-                    self.heard = time.monotonic()  # no is an answer
+                    self._hear()  # no is an answer
                     if error.status == 404:
                         raise
                 if not (isinstance(error, ApiError) and error.status == 410):
@@ -83,11 +87,15 @@ class Reflector:
                     logger.warning("%s could not be listed: %r", self.collection.kind.plural, error)
                     await asyncio.sleep(_pause(error, failures))
 
+    def _hear(self) -> None:
+        self.heard = time.monotonic()
+
     async def _list(self) -> None:
         it, before = self.collection, self._version
         names: set[tuple[str, str]] = set()
         async for items, version in self._api.pages(it.kind, it.namespace, it.selector, it.fields, meta=it.meta):
-            self.heard, self._version = time.monotonic(), version
+            self._hear()
+            self._version = version
             for item in items:
                 names.add((item["metadata"]["namespace"], item["metadata"]["name"]))
                 self._sink.put(item)
@@ -99,23 +107,24 @@ class Reflector:
     async def _follow(self, until: float) -> None:
         """Watch, again and again, until it is time for a new list or the version is too old (ApiError 410)."""
         failures = 0
-        while time.monotonic() < until:
+        while (began := time.monotonic()) < until:
             try:
                 await self._watch()
                 failures = 0
             except TROUBLE as error:
                 if isinstance(error, ApiError) and error.status in (404, 410):
                     raise
-                failures = failures + 1 if time.monotonic() - self.heard > 1 else 1
+                lived = self.heard > began and time.monotonic() - began > SHORT
+                failures = 1 if lived else failures + 1
                 logger.info("the watch of %s ended: %r", self.collection.kind.plural, error)
                 await asyncio.sleep(_pause(error, failures))
 
     async def _watch(self) -> None:
         it = self.collection
         async for happened, item in self._api.watch(
-            it.kind, self._version, it.namespace, it.selector, it.fields, meta=it.meta
+            it.kind, self._version, it.namespace, it.selector, it.fields, meta=it.meta, begun=self._hear
         ):
-            self.heard = time.monotonic()
+            self._hear()
             self._version = item["metadata"]["resourceVersion"]
             if happened == "DELETED":
                 self._sink.drop(item)
