@@ -23,6 +23,7 @@ from plane import Plane
 
 sys.path.insert(0, str(Path(__file__).parent / "chaos"))
 
+from checker import load_names
 from life import FAIL, failing
 from operators import CLASS, Operators
 
@@ -130,11 +131,12 @@ class Life:
         return {pod["metadata"]["uid"] for pod in found if "deletionTimestamp" not in pod["metadata"]}
 
     def covered(self) -> bool:
-        """Whether a successful transform covers every finished load, and nothing runs."""
-        consumed = self.stack().get("status", {}).get("transform", {}).get("consumed", [])
+        """Whether a successful transform covers every finished load, by its Job or by its CronJob's record, and nothing
+        runs."""
+        consumed = set(self.stack().get("status", {}).get("transform", {}).get("consumed", []))
         jobs = self.jobs().values()
         loads = [job for job in jobs if "-load-" in job["metadata"]["name"] and ended(job) == "Complete"]
-        return all(ended(job) for job in jobs) and all(job["metadata"]["uid"] in consumed for job in loads)
+        return all(ended(job) for job in jobs) and not any(consumed.isdisjoint(load_names(job)) for job in loads)
 
     def released(self) -> bool:
         """Whether the schedules go on, but for those that are suspended."""

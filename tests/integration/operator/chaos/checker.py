@@ -22,6 +22,8 @@ from forge_operator.names import (
     REQUEST_ANNOTATION,
     SEQUENCE_LABEL,
     SOURCE_LABEL,
+    STACK_LABEL,
+    load_name,
 )
 
 Manifest = dict[str, Any]
@@ -100,6 +102,12 @@ def covers(job: Manifest) -> list[tuple[str, str, str]]:
     """The loads that a transform was made for: uid, source, end."""
     rows = json.loads(job["metadata"].get("annotations", {}).get(COVERS_ANNOTATION, "[]"))
     return [(uid, source, ended) for uid, source, ended in rows]
+
+
+def load_names(load: Manifest) -> set[str]:
+    """What the status may call a load that succeeded: its Job's uid, or its CronJob's record when that was seen first."""
+    labels, ended = load["metadata"]["labels"], _moment(load["status"]["completionTime"])
+    return {load["metadata"]["uid"], f"{load_name(labels[STACK_LABEL], labels[SOURCE_LABEL])}@{ended.isoformat()}"}
 
 
 @dataclass

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from checker import STACK, Manifest, differences, has_ended, shape, violations
+from checker import STACK, Manifest, differences, has_ended, load_names, shape, violations
 from forge_operator.names import REQUEST_ANNOTATION
 from forge_stack.runs import RUN_NOW
 from operators import CLASS, Operator, Operators
@@ -160,8 +160,11 @@ class Life:
 
     def is_settled(self) -> bool:
         """Whether no Job runs and every load that succeeded is covered."""
-        loads = [job["metadata"]["uid"] for job in self.jobs("load") if has_ended(job, "Complete")]
-        return self.consumed() >= set(loads) and all(has_ended(job) for job in self.view.all("Job"))
+        covered = all(self.is_covered(job) for job in self.jobs("load") if has_ended(job, "Complete"))
+        return covered and all(has_ended(job) for job in self.view.all("Job"))
+
+    def is_covered(self, load: Manifest) -> bool:
+        return not load_names(load).isdisjoint(self.consumed())
 
     def source_status(self, source: str) -> Manifest:
         sources = self.stack().get("status", {}).get("sources", [])
@@ -234,8 +237,13 @@ class Life:
 
     def finish(self, *uids: str) -> None:
         """Wait until these loads have ended and are covered."""
+
+        def is_finished(uid: str) -> bool:
+            job = self.job(uid)
+            return job is not None and has_ended(job, "Complete") and self.is_covered(job)
+
         for uid in uids:
-            self.wait(f"the load {uid} to be covered", lambda uid=uid: uid in self.consumed())
+            self.wait(f"the load {uid} to be covered", lambda uid=uid: is_finished(uid))
 
     def mark_pod(self, what: str, label: str, chosen: Callable[[Manifest], bool]) -> Manifest:
         """Put a label on the first pod that is chosen. On a slow machine it may have ended before; then it is left."""
