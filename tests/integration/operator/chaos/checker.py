@@ -105,7 +105,7 @@ def covers(job: Manifest) -> list[tuple[str, str, str]]:
 
 
 def load_names(load: Manifest) -> set[str]:
-    """What the status may call a load that succeeded: its Job's uid, or its CronJob's record when that was seen first."""
+    """What the status may call a load that succeeded: its Job's uid, or its CronJob's record, when that came first."""
     labels, ended = load["metadata"]["labels"], _moment(load["status"]["completionTime"])
     return {load["metadata"]["uid"], f"{load_name(labels[STACK_LABEL], labels[SOURCE_LABEL])}@{ended.isoformat()}"}
 
