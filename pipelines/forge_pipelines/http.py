@@ -42,7 +42,7 @@ from forge_pipelines.answers import (
     root,
     said,
 )
-from forge_pipelines.problems import LoadError, NotTheApiError, RateLimited, Stopped
+from forge_pipelines.problems import LoadError, NotTheApiError, RateLimited, Stopped, causes
 
 USER_AGENT = "forge-load"
 CONNECT_SECONDS = 10.0
@@ -329,11 +329,16 @@ class Api:
                 f"{self.host} is not reached through the proxy ({root(error)}); check the key `proxy` of the source's "
                 "Secret, or HTTPS_PROXY",
             )
-        return LoadError(
-            "Unreachable",
+        told = (
             f"{self.host} did not answer {what} in {attempts} attempts ({root(error)}); check the url, the network "
-            "policy, and that the server runs",
+            "policy, and that the server runs"
         )
+        # With TLS 1.3 a server misses the client certificate after the handshake. Of its alert nothing may be left to
+        # read when the connection is closed before the request was written.
+        closed = any(isinstance(cause, (ssl.SSLEOFError, ConnectionResetError)) for cause in causes(error))
+        if closed and self.base_url.startswith("https://"):
+            told += "; or it asks for a client certificate: `tls.crt` and `tls.key` (PEM) of the source's Secret"
+        return LoadError("Unreachable", told)
 
     def _again(self, seconds: float, what: str, *, limited: bool = False) -> None:
         """Wait, then let the request be sent once more."""

@@ -37,6 +37,9 @@ AFTERWARDS: dict[str, dict[str, Any]] = {
     "huge": {},
 }
 """With these the world moves on meanwhile: the load after them has it all."""
+PATIENT = {"overlap": "3d"}
+"""Of GitHub: a load takes it that nothing comes late beside a moment since which an overlap has gone by. This world
+stands still two days ago, so what is late in it is late by two days for a load."""
 
 
 @pytest.fixture
@@ -67,14 +70,14 @@ def test_a_fault_changes_nothing(exact: Any, names: dict[str, str], fault: str) 
 
 @pytest.mark.parametrize("fault", AFTERWARDS)
 def test_a_world_that_moves_meanwhile_is_there_in_the_end(exact: Any, names: dict[str, str], fault: str) -> None:
-    through = exact.organisation.through_faults
-    exact.load_all(names)
+    values = {"prometheus": exact.organisation.through_faults, "github": PATIENT if fault == "late" else {}}
+    exact.load_all(names, **values)
     exact.organisation.fault(fault, **AFTERWARDS[fault])
     for _ in range(3 if fault == "late" else 1):
         exact.organisation.ask("/tickets", {"count": 1, "minutes": 4})
-        exact.load_all(names, prometheus=through)
+        exact.load_all(names, **values)
     exact.organisation.calm()
-    exact.load_all(names)
+    exact.load_all(names, **values)
     exact.assert_all(names)
 
 
@@ -93,10 +96,11 @@ def test_a_login_page_fails_a_load_and_not_the_next(exact: Any, names: dict[str,
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize("fault", ["hostile"])
 def test_all_of_it_at_once(exact: Any, names: dict[str, str], fault: str) -> None:
+    values = {"prometheus": exact.organisation.through_faults, "github": PATIENT}
     exact.organisation.ask("/faults", {"profile": fault, "seed": 11})
     for _ in range(2):
-        exact.load_all(names, prometheus=exact.organisation.through_faults)
+        exact.load_all(names, **values)
         exact.organisation.ask("/tickets", {"count": 1, "minutes": 4})
     exact.organisation.calm()
-    exact.load_all(names)
+    exact.load_all(names, **values)
     exact.assert_all(names)
