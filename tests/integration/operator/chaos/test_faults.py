@@ -186,9 +186,7 @@ def loads_deleted_early(life: Life, proxy: Proxy) -> None:
 
 
 def _delete_beside_a_transform(life: Life) -> None:
-    life.load("alpha")
-    known = {job["metadata"]["uid"] for job in life.jobs("transform")}
-    pod = life.mark_pod("a transform", HELD_LABEL, lambda pod: _is_new_transform(pod, known))
+    _, pod = _hold_a_transform(life)
     life.change_stack({"metadata": {"annotations": {RUN_NOW: "beta"}}})
     load: Manifest = life.wait(
         "the load that was asked for", lambda: next(filter(_is_done_request, life.jobs("load")), None)
@@ -228,9 +226,7 @@ def transform_deleted_while_it_runs(life: Life, proxy: Proxy) -> None:
     life.operate()
     life.begin()
     for policy, seconds in (("Background", 0.0), ("Orphan", 3.0)):
-        load = life.load("alpha")
-        known = {job["metadata"]["uid"] for job in life.jobs("transform")}
-        pod = life.mark_pod("a transform", HELD_LABEL, lambda pod, known=known: _is_new_transform(pod, known))
+        load, pod = _hold_a_transform(life)
         job = pod["metadata"]["ownerReferences"][0]
         life.by_hand |= {job["uid"], pod["metadata"]["uid"]}
         path = life.client.path("Job", life.namespace, job["name"])
@@ -240,6 +236,13 @@ def transform_deleted_while_it_runs(life: Life, proxy: Proxy) -> None:
             life.client.delete("Pod", life.namespace, pod["metadata"]["name"])
         life.finish(load)
     life.check()
+
+
+def _hold_a_transform(life: Life) -> tuple[str, Manifest]:
+    """A load of alpha, by its uid, and the pod of the transform that it brings, which does not end."""
+    known = {job["metadata"]["uid"] for job in life.jobs("transform")}
+    load = life.load("alpha")
+    return load, life.mark_pod("a transform", HELD_LABEL, lambda pod: _is_new_transform(pod, known))
 
 
 def _is_new_transform(pod: Manifest, known: set[str]) -> bool:
